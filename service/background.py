@@ -20,23 +20,27 @@ class Every(threading.Thread):
     It is a daemon, so that a service which is killed does not wait for it.
     """
 
-    def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
+    def __init__(self, name: str, seconds: float, tick: Callable[[], None], first: float | None = None) -> None:
         """Make the thread; `start` begins it.
 
         Args:
             name: for logs; it follows `luthier-`.
             seconds: the pause before each call.
             tick: the function.
+            first: the pause before the first call; None: as before each other.
         """
         super().__init__(name=f"luthier-{name}", daemon=True)
         self._seconds = seconds
+        self._first = seconds if first is None else first
         self._tick = tick
         self._stopped = threading.Event()
         self._failing: str | None = None  # the error of the latest call
 
     def run(self) -> None:
         """Call `tick` until the thread is stopped."""
-        while not self._stopped.wait(self._seconds):
+        pause = self._first
+        while not self._stopped.wait(pause):
+            pause = self._seconds
             try:
                 self._tick()
                 self._failing = None

@@ -18,6 +18,7 @@ from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.openapi import ZIP
 from luthier.service.api.security_headers import is_head
 from luthier.service.api.stored_file import StoredFile
+from luthier.service.api.trial_views import trial_views
 from luthier.service.errors import Conflict, NotFound, responses
 from luthier.service.lifecycle import confirmation, study_rows
 from luthier.service.schemas import BundleStudy
@@ -125,7 +126,7 @@ def _repetitions(session: Session, study: StudyRow) -> Iterator[bytes]:
 
 
 def _lines(session: Session, rows: Sequence[AssignmentRow], **extra: Any) -> Iterator[bytes]:
-    for view in views.trial_views(session, rows):
+    for view in trial_views(session, rows):
         yield bundles.json_bytes({**extra, **view.model_dump(mode="json", exclude=LEFT_OUT)})
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from luthier.service.api import views
+from luthier.service.api.trial_views import trial_views
 from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.schemas.events import ReportEvent, StudyGone, TrialEvent, TrialGone
 from luthier.service.storage.changes import Changed, is_latest
@@ -110,7 +111,7 @@ def _trials(session: Session, changes: Sequence[ChangeRow], studies: dict[int, S
     ids = [change.assignment_id for change in changes]
     present = select(AssignmentRow).where(AssignmentRow.id.in_(ids), ~AssignmentRow.deleted)
     rows = list(session.scalars(present)) if ids else []
-    seen = {row.id: (row, view) for row, view in zip(rows, views.trial_views(session, rows), strict=True)}
+    seen = {row.id: (row, view) for row, view in zip(rows, trial_views(session, rows), strict=True)}
     for change in changes:
         study, number = studies[change.study_id], change.number or 0
         name = study.name

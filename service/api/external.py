@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.json_body import JsonRoute
+from luthier.service.api.trial_views import trial_views
 from luthier.service.api.worker import given_back, hang_up
 from luthier.service.dispatch.external_messages import End, Evaluation
 from luthier.service.dispatch.external_trials import ExternalTrials
@@ -191,4 +191,4 @@ def tell(name: str, told: Told, service: ServiceDep) -> TrialView:
     row = trials.tell(name, told.token, End(told.state, metrics, reason, told.message, told.log))
     service.notifier.notify()
     with service.core.database.reading() as session:
-        return views.trial_views(session, [session.get_one(AssignmentRow, row.id)])[0]
+        return trial_views(session, [session.get_one(AssignmentRow, row.id)])[0]

@@ -16,7 +16,7 @@ from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import labels, study_rows, succession, transitions
+from luthier.service.lifecycle import actions, labels, study_rows, succession, transitions
 from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
 class _Verb(Convertor[str]):
     """The part of a path that is an action: any other word is no path of this route, nor a method of another's path."""
 
-    regex = "|".join(transitions.Action)
+    regex = "|".join(actions.Action)
 
     def convert(self, value: str) -> str:
         return value
@@ -125,7 +125,7 @@ def get(name: str, service: ServiceDep, response: Response) -> StudyView:
 
 
 @router.post("/{name}/{action:verb}", responses=responses(NotFound, Conflict))
-def act(name: str, action: transitions.Action, service: ServiceDep) -> StudyView:
+def act(name: str, action: actions.Action, service: ServiceDep) -> StudyView:
     """Pause, resume, stop or cancel a study.
 
     pause: start no new trials for now. resume: start them again, or measure the winner again. stop: let running trials
@@ -133,7 +133,7 @@ def act(name: str, action: transitions.Action, service: ServiceDep) -> StudyView
     """
     with service.core.database.transaction() as session:
         study = study_rows.lock(session, name)
-        transitions.act(session, service.core.leases, study, action)
+        actions.act(session, service.core.leases, study, action)
         view = views.study_view(session, study)
     if study.state in ENDED:
         clean_up(service.core, study)

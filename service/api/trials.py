@@ -7,9 +7,10 @@ from fastapi.responses import PlainTextResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from sqlalchemy import select
 
-from luthier.service.api import paging, trial_order, views
+from luthier.service.api import paging, trial_order
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.json_body import JsonRoute
+from luthier.service.api.trial_views import trial_views
 from luthier.service.api.waiting_views import waiting_page, waiting_view
 from luthier.service.dispatch import own_trials, trial_verbs, waiting_trials
 from luthier.service.dispatch.requests import HEADER, Request
@@ -113,7 +114,7 @@ def listing(
             page, following = paging.fetch(session, rows, AssignmentRow.number, position, limit, newest_first=False)
         else:
             page, following = order.page(session, rows, cursor, limit)
-        return Page(items=views.trial_views(session, page), next_cursor=following)
+        return Page(items=trial_views(session, page), next_cursor=following)
 
 
 @router.get("/trials/{number}", responses=responses(NotFound, Invalid))
@@ -125,7 +126,7 @@ def get(name: str, number: Number, service: ServiceDep) -> TrialView:
         if 0 < number <= len(waiting):
             waiting_trials.check_there(study, number, waiting[number - 1])
             return waiting_view(study, number, waiting[number - 1])
-        return views.trial_views(session, [trial_verbs.find(session, study, number)])[0]
+        return trial_views(session, [trial_verbs.find(session, study, number)])[0]
 
 
 @router.post(

@@ -7,9 +7,11 @@ Where nothing runs under a limit and something of it is left, one trial starts a
 beyond is all that a limit can be passed by.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.believable import committed_gpu_seconds
@@ -36,30 +38,35 @@ class Obstacle:
     limits: Limits | None = None
 
 
-def lock(session: Session, database: Database, study: StudyRow) -> None:
+def lock(session: Session, database: Database, study: StudyRow) -> list[Limits]:
     """Keep other transactions from starting trials under the limits of a study's project and owner until this one ends.
 
     The caller holds the study's row, and no lock of a GPU or an assignment: of limits the project's comes first.
+
+    Returns:
+        The limits, as they are now.
     """
-    for limits in limits_of(session, database, study.project, study.owner):
+    found = limits_of(session, database, study.project, study.owner)
+    for limits in found:
         database.serialize(session, limits.key)
+    return limits_of(session, database, study.project, study.owner) if found else []  # who waited may find others
 
 
-def obstacle(session: Session, database: Database, study: StudyRow, gpu_seconds: float | None) -> Obstacle | None:
+def obstacle(session: Session, study: StudyRow, limits: Sequence[Limits], gpu_seconds: float | None) -> Obstacle | None:
     """Return the limit that keeps one more trial of a study from starting now; None where none does.
 
     Args:
         session: the caller's transaction.
-        database: of the session.
         study: the study's row.
+        limits: of its project and its owner.
         gpu_seconds: that the trial is expected to use; None for unknown: it then counts for all that is left.
     """
     limit = study.spec.budget.gpu_seconds
     if limit is not None and not _fits(*_of_study(session, study), limit, gpu_seconds):
         text = f"What is left of its {limit:g} GPU seconds is reserved by its trials that run."
         return Obstacle("gpu_seconds", text)
-    for limits in limits_of(session, database, study.project, study.owner):
-        found = under(session, limits, gpu_seconds)
+    for each in limits:
+        found = under(session, each, gpu_seconds)
         if found is not None:
             return found
     return None
@@ -81,13 +88,13 @@ def evaluation_fits(session: Session, study: StudyRow, row: AssignmentRow) -> fl
     return None if running > 1 and beyond and committed + beyond > limit + ROUNDING else until
 
 
-def left(session: Session, database: Database, study: StudyRow) -> float | None:
+def left(session: Session, study: StudyRow, limits: Sequence[Limits]) -> float | None:
     """Return the GPU seconds that a study may use until the first of its limits; None without any."""
     limit = study.spec.budget.gpu_seconds
     amounts = [] if limit is None else [limit - _of_study(session, study)[0]]
-    for limits in limits_of(session, database, study.project, study.owner):
-        if limits.gpu_seconds is not None:
-            amounts.append(limits.gpu_seconds - limits.committed(session))
+    for each in limits:
+        if each.gpu_seconds is not None:
+            amounts.append(each.gpu_seconds - each.committed(session))
     return max(0.0, min(amounts)) if amounts else None
 
 
@@ -115,11 +122,16 @@ def under(session: Session, limits: Limits, gpu_seconds: float | None) -> Obstac
 
 def _of_study(session: Session, study: StudyRow) -> tuple[float, int]:
     """Return the GPU seconds that a study's trials have used or reserved, and how many of them run."""
+    committed, running = session.execute(_sums_of_study(), {"study_id": study.id}).one()
+    return float(committed or 0.0), int(running)
+
+
+@cache
+def _sums_of_study() -> Select[float | None, int]:
     runs = func.count().filter(AssignmentRow.state == TrialState.RUNNING)
     sums = select(func.sum(committed_gpu_seconds()), runs)
-    of_study = sums.where(AssignmentRow.study_id == study.id, AssignmentRow.kind == AssignmentKind.TRAIN)
-    committed, running = session.execute(of_study).one()
-    return float(committed or 0.0), int(running)
+    is_of_study = AssignmentRow.study_id == bindparam("study_id")
+    return sums.where(is_of_study, AssignmentRow.kind == AssignmentKind.TRAIN)
 
 
 def _fits(committed: float, running: int, limit: float, gpu_seconds: float | None) -> bool:

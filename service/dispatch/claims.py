@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -62,8 +63,9 @@ class Claims(QueuedClaims):
         placement = Placement(self.core.database, self.core.presence, claim.worker, claim.gpu, host=claim.host)
         outcomes: dict[int, Exception | None] = {}
         with self.core.database.transaction() as session:
-            self.core.presence.record_claim(session, claim)
-            standing = self._standing(session, claim.worker)
+            is_quarantined = self.core.presence.record_claim(session, claim)
+            standing = self._standing(session, claim.worker) if is_quarantined else None
+            (self.apart.discard if standing is None else self.apart.add)(claim.worker)
             if standing is not None and not standing.is_due:
                 return None
             placement = replace(placement, standing=standing)
@@ -112,9 +114,7 @@ class Claims(QueuedClaims):
 
     def _standing(self, session: Session, worker: str) -> quarantine.Standing | None:
         """Return what a worker in quarantine may do now; None where there is none."""
-        standing = quarantine.standing(session, self.core.presence, worker) if self.core.judges_workers else None
-        (self.apart.discard if standing is None else self.apart.add)(worker)
-        return standing
+        return quarantine.standing(session, self.core.presence, worker) if self.core.judges_workers else None
 
     def _lease_new(self, study_id: int, placement: Placement) -> Assignment | None:
         """Lease a queued trial of a study that was never begun; None when none can start now."""
@@ -217,15 +217,17 @@ class Claims(QueuedClaims):
                 study = study_rows.lock_by_id(session, study_id)
                 if study is None or not self._turns.is_held(study, token):
                     return None  # too slow: another request has the turn, and adopts the trial
-                self._turns.give_back(session, study_id, token)
                 study.search_error = self.core.searches.faults.healed(study_id, Doing.DRAW)
                 row = self._insert_drawn(session, study, number, drawn)
                 waiting_trials.insert(session, self.core.leases, search, study, waited, 1)
                 waiting_trials.remove(session, rows)
                 if row is None or study.ending is not None or study.state != StudyState.RUNNING:
                     transitions.settle(session, self.core.leases, study)  # it has ended: trials are cancelled, not lost
-                    return None
-                return self.lease(session, study, row, placement)
+                    assignment = None
+                else:
+                    assignment = self.lease(session, study, row, placement, is_locked=True)
+                Turns.free(study)
+                return assignment
 
     def _next_number(self, session: Session, study: StudyRow, placement: Placement) -> int | None:
         """Settle a locked study, and return the number of the trial to ask for; None when it wants none now."""
@@ -263,11 +265,11 @@ class Claims(QueuedClaims):
             text = f"The space is exhausted: {what}."
             transitions.end_search(study, StudyState.COMPLETED, text)
             return None
-        now = self.core.database.time(session)
-        study.started_at = study.started_at or now
-        leases = self.core.leases
+        leases, now = self.core.leases, self.core.database.now()
+        if not study.started_at:
+            study.started_at = self.core.database.time(session)
         return transitions.queue_trial(session, leases, study, number, drawn.params, now, drawn.seed, drawn.notes)
 
-    @property
+    @cached_property
     def _turns(self) -> Turns:
         return Turns.to_ask(self.core.database)

@@ -4,9 +4,10 @@ Claims call it, and whoever tells how long a study waits. In this order: the lon
 the inspection's estimate, by epochs; the limit on a trial's time. Never more than that limit.
 """
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.believable import busy_seconds
@@ -38,10 +39,17 @@ def expected_seconds(session: Session, study: StudyRow, params: dict[str, Any] |
 
 def _measured(session: Session, study: StudyRow) -> float | None:
     """Return the time of the longest of a study's latest trials; None before one has ended."""
-    latest = (
+    latest = session.scalars(_latest(), {"study_id": study.id})
+    return max((seconds for seconds in latest if seconds > 0), default=None)
+
+
+@cache
+def _latest() -> Select[float]:
+    """Build the query of the times of a study's latest trials; it is kept, as each claim needs it."""
+    return (
         select(busy_seconds())
         .where(
-            AssignmentRow.study_id == study.id,
+            AssignmentRow.study_id == bindparam("study_id"),
             AssignmentRow.kind == AssignmentKind.TRAIN,
             AssignmentRow.state.in_(MEASURED),
             AssignmentRow.taken_from.is_(None),
@@ -49,7 +57,6 @@ def _measured(session: Session, study: StudyRow) -> float | None:
         .order_by(AssignmentRow.number.desc())
         .limit(LATEST_TRIALS)
     )
-    return max((seconds for seconds in session.scalars(latest) if seconds > 0), default=None)
 
 
 def _estimated(study: StudyRow, params: dict[str, Any] | None) -> float | None:

@@ -28,6 +28,7 @@ from luthier.service.errors import Conflict, Invalid, Stale, Unavailable
 from luthier.service.lifecycle import study_rows
 from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.schemas import Fault
+from luthier.service.storage.limits import limits_of
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import (
     ENDED,
@@ -78,7 +79,8 @@ class ExternalTrials:
             if assignment is not None:
                 return assignment, session.get_one(AssignmentRow, assignment.id)
             is_full = TrialCounts.of(session, study.id)[TrialState.RUNNING] >= study.parallel
-            limited = None if is_full else obstacle(session, self.core.database, study, None)
+            limits = limits_of(session, self.core.database, study.project, study.owner)
+            limited = None if is_full else obstacle(session, study, limits, None)
         check_not_ended(study)
         if (shortage := self.core.room.shortage()) is not None:
             raise Unavailable(shortage, retry_after=5)

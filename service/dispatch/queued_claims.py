@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.orm import Session
@@ -15,12 +15,13 @@ from luthier.service.dispatch.expected_time import expected_seconds
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
 from luthier.service.dispatch.search_faults import Doing
-from luthier.service.dispatch.work_order import charge_start
+from luthier.service.dispatch.work_order import charge_start, start_of
 from luthier.service.lifecycle import absences, quarantine
 from luthier.service.storage.database import is_passing
+from luthier.service.storage.limits import Limits, limits_of
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.service.storage.work_queue import Part, has_free_slot, list_queued
+from luthier.service.storage.work_queue import Part, list_queued, lock_working
 from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind
 
 KINDS = frozenset(AssignmentKind)  # a newer version's row may have another
@@ -143,22 +144,32 @@ class QueuedClaims:
         reservation = placement.reserve(session, study, kind, None if row is None else row.params)
         if reservation is None or kind not in TRAINING:
             return reservation is not None
-        return self._admitted(session, study, row, reservation) is not None
+        limits = limits_of(session, self.core.database, study.project, study.owner)
+        if not limits and study.spec.budget.gpu_seconds is None:
+            return True
+        return self._admitted(session, study, row, reservation, limits) is not None
 
-    def lease(self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement) -> Assignment | None:
+    def lease(
+        self, session: Session, study: StudyRow, row: AssignmentRow, placement: Placement, is_locked: bool = False
+    ) -> Assignment | None:
         """Lease a queued assignment to the worker; None when another claim was faster, or a limit is reached.
 
         Locks, in this order: the study (of trials and repetitions), the limits of its project and owner, the GPU, the
-        assignment, the share of the project.
+        assignment, the share of the project. `is_locked`: the study's row was read under its lock, and is at work.
         """
         kind, database = AssignmentKind(row.kind), self.core.database
+        start, limits = None, list[Limits]()
         if kind in TRAINING:
-            if not has_free_slot(session, study.id):
+            if not is_locked and not lock_working(session, study.id):
                 return None
-            admission.lock(session, database, study)
+            start = start_of(session, study)
+            if start.running >= study.parallel:
+                return None
+            if start.are_limits_set:
+                limits = admission.lock(session, database, study)
         reservation = placement.reserve(session, study, kind, row.params, lock=True)
         if reservation is not None and kind in TRAINING:
-            reservation = self._admitted(session, study, row, reservation)
+            reservation = self._admitted(session, study, row, reservation, limits)
         if reservation is None:
             return None
         standing = placement.standing
@@ -168,20 +179,26 @@ class QueuedClaims:
         leased = self.core.leases.grant(session, row, placement.worker, reservation, placement.lease_seconds)
         if leased is None:
             return None
-        if kind in TRAINING:
-            charge_start(session, database, study, (leased.gpu_seconds_charged or 0.0) - before, leased.granted_at)
+        if start is not None:
+            charged = (leased.gpu_seconds_charged or 0.0) - before
+            charge_start(session, database, study, start, charged, leased.granted_at)
         return assignment_message(session, self.core, study, leased, self.payloads.get(kind))
 
     def _admitted(
-        self, session: Session, study: StudyRow, row: AssignmentRow | None, reservation: Reservation
+        self,
+        session: Session,
+        study: StudyRow,
+        row: AssignmentRow | None,
+        reservation: Reservation,
+        limits: Sequence[Limits],
     ) -> Reservation | None:
         """Return a trial's reservation with the time that it is expected to take; None where a limit is reached."""
         seconds = expected_seconds(session, study, None if row is None else row.params)
         share = reservation.share or 1.0
         cost = None if seconds is None else seconds * share
-        if admission.obstacle(session, self.core.database, study, cost) is not None:
+        if admission.obstacle(session, study, limits, cost) is not None:
             return None
         if seconds is None:
-            left = admission.left(session, self.core.database, study)
+            left = admission.left(session, study, limits)
             seconds = UNKNOWN_SECONDS if left is None else left / share
         return replace(reservation, seconds=seconds)

@@ -1,7 +1,7 @@
 """The reaper: takes expired leases back, ends studies whose time is up, and repairs after crashes.
 
-A thread of each service calls it about once a second. Any number of services may reap one database: rows that one has
-locked are skipped by the others. Each step opens transactions of its own.
+A thread of each service calls it about once a second, two others its rarer looks. Any number of services may reap one
+database: rows that one has locked are skipped by the others. Each step opens transactions of its own.
 """
 
 import logging
@@ -26,7 +26,6 @@ from luthier.studies.protocol import ENDED, AssignmentKind, TrialState
 log = logging.getLogger("luthier")
 JUMPS_PER_LEASE = 6  # a jump of a sixth of a lease counts: workers renew every third
 MOST_UNRECEIVED = 30  # attempts after which a lease that nobody received is a loss too: no worker can read the message
-LOOK_SECONDS = 60.0  # between looks at the speeds of workers
 PLAN_SECONDS = 3600.0  # an older plan was left behind by a service that died; a plan waits 10 minutes at most
 
 
@@ -42,7 +41,6 @@ class Reaper:
         now: float | None = None,
         remove_plans: bool = True,
         since: float = 0.0,
-        mend_ended: bool = True,
     ) -> None:
         """Do one round, which costs little when nothing is due.
 
@@ -51,7 +49,6 @@ class Reaper:
             now: the instant to judge leases by, in seconds since the epoch by the database's clock; None: now.
             remove_plans: remove the plans that services left behind; False: leave them to a later round.
             since: since when this service looks after leases, by the database's clock.
-            mend_ended: look also for studies that were ended by a service which then died; False: in a later round.
         """
         self._move_leases(take_back, now, since)
         self.core.searches.heartbeat()
@@ -70,8 +67,6 @@ class Reaper:
                 if is_passing(error):
                     raise
                 self.core.searches.faults.note(study_id, f"{study_id}", Doing.SETTLE, error)
-        if mend_ended:
-            self._mend_ended()
 
     def look_at_workers(self) -> None:
         """Put workers that are far slower than their like into quarantine, where there is one."""
@@ -94,12 +89,10 @@ class Reaper:
         grace_until = -math.inf
         plans_kept_until = -math.inf
         since: float | None = None  # by the database's clock
-        looked_at = monotonic()
-        ended_mended_at = -math.inf
         clock = ClockWatch(self.core.database, self.core.leases.lease_seconds / JUMPS_PER_LEASE, monotonic)
 
         def tick() -> None:
-            nonlocal last_round, grace_until, plans_kept_until, since, looked_at, ended_mended_at
+            nonlocal last_round, grace_until, plans_kept_until, since
             now = monotonic()
             before = last_round
             last_round = now
@@ -113,12 +106,7 @@ class Reaper:
                     with self.core.database.transaction() as session:
                         self.core.presence.keep_services(session)
                 since = instant if since is None or jump else since
-                is_time = now - ended_mended_at >= self.core.leases.lease_seconds
-                self.tick(now >= grace_until, instant, now >= plans_kept_until, since, mend_ended=is_time)
-                ended_mended_at = now if is_time else ended_mended_at
-                if now - looked_at >= LOOK_SECONDS:
-                    looked_at = now
-                    self.look_at_workers()
+                self.tick(now >= grace_until, instant, now >= plans_kept_until, since)
             except SQLAlchemyError:
                 last_round = before  # the database is away: this was no round
                 raise
@@ -178,7 +166,7 @@ class Reaper:
         elif study.inspection is not None and study.started_at is not None:  # before, there is nothing to tell
             core.searches.mend(study)
 
-    def _mend_ended(self) -> None:
+    def mend_ended(self) -> None:
         """Do what follows the end of a study where the service that ended it died before it did.
 
         Such a study has trials that, for Optuna, have no end. Nobody asks about it any more, so nothing else finds it.

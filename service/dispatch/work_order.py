@@ -1,13 +1,16 @@
 """The order of work: which studies could start a trial now, and whose turn it is, read from rows.
 
 `claims.py` asks at each claim; `fair_share.py` decides. A claim takes the first study that has work for its worker: one
-that is passed over, as there is no room for it on this GPU, keeps its place. Nothing is locked here.
+that is passed over, as there is no room for it on this GPU, keeps its place. Nothing is locked here. A claim reads in
+two queries, which are built once, all that an order and a charge need.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, String, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from luthier.service.dispatch.fair_share import Candidate, Flow, held_back, in_order
@@ -44,53 +47,71 @@ def work_order(session: Session, database: Database, only: str | None, turns: Ma
         only: the name of the one study to consider; None: all.
         turns: as for `in_order`.
     """
+    studies = session.execute(_working(only)).all()
+    full = (
+        {(limit.who, limit.name) for limit in limits.full(session, database)}
+        if studies and studies[0].are_limits_set
+        else set()
+    )
+    ready = [
+        study
+        for study in studies
+        if study.running < study.parallel
+        and (study.wants_more or study.queued)
+        and not full & {("project", study.project), ("owner", study.owner)}
+    ]
+    queued = frozenset(study.id for study in studies if study.queued)
+    if len(ready) <= 1:  # there is nobody to share with
+        return Order([Candidate(study.id, study.project, Flow(), Flow()) for study in ready], queued)
+    projects = _projects(session, {study.project for study in ready})
+    candidates = [
+        Candidate(
+            study.id,
+            study.project,
+            projects[study.project],
+            Flow(study.priority, study.weight, study.virtual_time),
+            study.waits_since,
+        )
+        for study in ready
+    ]
+    held = held_back(candidates)
+    owed = session.scalar(select(ShareRow.owed).where(ShareRow.project == FLEET)) if held else None
+    return Order(in_order(candidates, owed or 0.0, turns), queued, held)
+
+
+@lru_cache(maxsize=8)
+def _working(only: str | None) -> Select[*tuple[Any, ...]]:
+    """Build the query of the studies that are at work: how many trials and repetitions of each run, and are queued."""
+    active = (
+        select(
+            AssignmentRow.study_id,
+            func.count().filter(AssignmentRow.state == TrialState.RUNNING).label("running"),
+            func.count().filter(AssignmentRow.state == TrialState.QUEUED).label("queued"),
+        )
+        .where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)), AssignmentRow.kind.in_(TRAINING))
+        .group_by(AssignmentRow.study_id)
+        .subquery()
+    )
     working = (
         select(
             StudyRow.id,
             StudyRow.project,
             StudyRow.owner,
             StudyRow.parallel,
-            (StudyRow.state == StudyState.RUNNING) & StudyRow.ending.is_(None),
+            ((StudyRow.state == StudyState.RUNNING) & StudyRow.ending.is_(None)).label("wants_more"),
             StudyRow.priority,
             StudyRow.weight,
             StudyRow.virtual_time,
-            func.coalesce(StudyRow.served_at, StudyRow.created_at),
+            func.coalesce(StudyRow.served_at, StudyRow.created_at).label("waits_since"),
+            func.coalesce(active.c.running, 0).label("running"),
+            func.coalesce(active.c.queued, 0).label("queued"),
+            limits.are_set().label("are_limits_set"),
         )
+        .outerjoin(active, active.c.study_id == StudyRow.id)
         .where(StudyRow.state.in_(WORKING), ~StudyRow.external, ~StudyRow.transient)
         .order_by(StudyRow.id)
     )
-    if only is not None:
-        working = working.where(is_only(only))
-    studies = session.execute(working).all()
-    if not studies:
-        return Order()
-    running, queued = _counts(session)
-    full = {(limit.who, limit.name) for limit in limits.full(session, database)}
-    ready = [
-        study
-        for study in studies
-        if running.get(study[0], 0) < study[3]
-        and (study[4] or queued.get(study[0]))
-        and not full & {("project", study[1]), ("owner", study[2])}
-    ]
-    has_queued = frozenset(study_id for study_id, count in queued.items() if count)
-    if len(ready) <= 1:  # there is nobody to share with
-        alone = [Candidate(study[0], study[1], Flow(), Flow()) for study in ready]
-        return Order(alone, has_queued)
-    projects = _projects(session, {study[1] for study in ready})
-    candidates = [
-        Candidate(
-            study_id,
-            project,
-            projects[project],
-            Flow(priority, weight, virtual_time),
-            waits_since,
-        )
-        for study_id, project, _, _, _, priority, weight, virtual_time, waits_since in ready
-    ]
-    held = held_back(candidates)
-    owed = session.scalar(select(ShareRow.owed).where(ShareRow.project == FLEET)) if held else None
-    return Order(in_order(candidates, owed or 0.0, turns), has_queued, held)
+    return working if only is None else working.where(is_only(only))
 
 
 def of_others(session: Session, order: Order, projects: Collection[str]) -> Order:
@@ -103,46 +124,73 @@ def of_others(session: Session, order: Order, projects: Collection[str]) -> Orde
     return Order(others, order.queued, order.held)
 
 
-def charge_start(session: Session, database: Database, study: StudyRow, gpu_seconds: float, at: float | None) -> None:
+@dataclass(frozen=True)
+class Start:
+    """What the start of a trial depends on, read before it.
+
+    Attributes:
+        running: trials and repetitions of the study that run.
+        running_in_project: those of all studies of its project.
+        of_project: the project, as it shares.
+        study_clock: the latest `virtual_start` of the studies of its project and priority.
+        project_clock: that of the projects of the project's priority.
+        are_limits_set: whether any project or user has a limit.
+    """
+
+    running: int
+    running_in_project: int
+    of_project: Flow
+    study_clock: float
+    project_clock: float
+    are_limits_set: bool
+
+
+def start_of(session: Session, study: StudyRow) -> Start:
+    """Return what the start of a trial of a locked study depends on."""
+    of_study = {"study_id": study.id, "project": study.project, "priority": study.priority}
+    found = session.execute(_start(), of_study).one()
+    flow = Flow(found.priority or 0, found.weight or 1.0, found.virtual_time or 0.0)
+    clocks = (found.study_clock or 0.0, found.project_clock or 0.0)
+    return Start(found.running, found.running_in_project, flow, *clocks, found.are_limits_set)
+
+
+def charge_start(
+    session: Session, database: Database, study: StudyRow, start: Start, gpu_seconds: float, at: float | None
+) -> None:
     """Charge a locked study and its project with a trial that was just handed out, at the instant `at`."""
-    own = func.count().filter(AssignmentRow.study_id == study.id)
-    runs = select(own, func.count()).select_from(AssignmentRow).join(StudyRow)
-    runs = runs.where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
-    in_study, in_project = session.execute(runs.where(StudyRow.project == study.project)).one()
-    of_project, study_clock, project_clock = _clocks(session, study)
-    charged = Flow(study.priority, study.weight, study.virtual_time).charged(study_clock, gpu_seconds, in_study - 1)
+    charged = Flow(study.priority, study.weight, study.virtual_time).charged(
+        start.study_clock, gpu_seconds, start.running
+    )
     study.virtual_time, study.virtual_start, study.served_at = charged.virtual_time, charged.virtual_start, at
-    charged = of_project.charged(project_clock, gpu_seconds, in_project - 1)
-    shares.start_project(database, session, study.project, charged.virtual_start, gpu_seconds / of_project.weight)
+    charged = start.of_project.charged(start.project_clock, gpu_seconds, start.running_in_project)
+    shares.start_project(database, session, study.project, charged.virtual_start, gpu_seconds / start.of_project.weight)
 
 
-def _clocks(session: Session, study: StudyRow) -> tuple[Flow, float, float]:
-    """Return a study's project, as it shares; the clock of the study, and that of the project; in one query."""
-    other = aliased(ProjectRow)
-    own = select(ProjectRow.priority).where(ProjectRow.name == study.project).scalar_subquery()
-    weight = select(ProjectRow.weight).where(ProjectRow.name == study.project).scalar_subquery()
-    charged = select(ShareRow.virtual_time).where(ShareRow.project == study.project).scalar_subquery()
+@cache
+def _start() -> Select[*tuple[Any, ...]]:
+    """Build the query of `start_of`."""
+    name, other = bindparam("project", type_=String()), aliased(ProjectRow)
+    runs = (
+        select(func.count())
+        .select_from(AssignmentRow)
+        .where(AssignmentRow.state == TrialState.RUNNING, AssignmentRow.kind.in_(TRAINING))
+    )
+    own = select(ProjectRow.priority).where(ProjectRow.name == name).scalar_subquery()
     of_studies = select(func.max(StudyRow.virtual_start))
-    of_studies = of_studies.where(StudyRow.project == study.project, StudyRow.priority == study.priority)
+    of_studies = of_studies.where(StudyRow.project == name, StudyRow.priority == bindparam("priority"))
     of_projects = select(func.max(ShareRow.virtual_start)).outerjoin(other, other.name == ShareRow.project)
     of_projects = of_projects.where(func.coalesce(other.priority, 0) == func.coalesce(own, 0))
-    columns = (own, weight, charged, of_studies.scalar_subquery(), of_projects.scalar_subquery())
-    priority, share, virtual_time, study_clock, project_clock = session.execute(select(*columns)).one()
-    flow = Flow(priority or 0, share or 1.0, virtual_time or 0.0)
-    return flow, study_clock or 0.0, project_clock or 0.0
-
-
-def _counts(session: Session) -> tuple[dict[int, int], dict[int, int]]:
-    """Return study id -> number of its trials and repetitions that run, and that are queued."""
-    active = (
-        select(AssignmentRow.study_id, AssignmentRow.state, func.count())
-        .where(AssignmentRow.state.in_((TrialState.QUEUED, TrialState.RUNNING)), AssignmentRow.kind.in_(TRAINING))
-        .group_by(AssignmentRow.study_id, AssignmentRow.state)
-    )
-    counts: dict[str, dict[int, int]] = {TrialState.RUNNING: {}, TrialState.QUEUED: {}}
-    for study_id, state, count in session.execute(active):
-        counts[state][study_id] = count
-    return counts[TrialState.RUNNING], counts[TrialState.QUEUED]
+    columns = {
+        "running": runs.where(AssignmentRow.study_id == bindparam("study_id")),
+        "running_in_project": runs.join(StudyRow).where(StudyRow.project == name),
+        "priority": select(ProjectRow.priority).where(ProjectRow.name == name),
+        "weight": select(ProjectRow.weight).where(ProjectRow.name == name),
+        "virtual_time": select(ShareRow.virtual_time).where(ShareRow.project == name),
+        "study_clock": of_studies,
+        "project_clock": of_projects,
+    }
+    scalars = [query.scalar_subquery().label(column) for column, query in columns.items()]
+    return select(*scalars, limits.are_set().label("are_limits_set"))
 
 
 def _projects(session: Session, names: set[str]) -> dict[str, Flow]:

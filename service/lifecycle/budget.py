@@ -5,8 +5,9 @@ Called by `transitions.settle` and by claims. Nothing is changed here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.lifecycle import winner
@@ -36,18 +37,7 @@ class TrialCounts:
     @classmethod
     def of(cls, session: Session, study_id: int) -> "TrialCounts":
         """Count a study's trials; repetitions and other kinds of work are left out."""
-        by_state = (
-            select(
-                AssignmentRow.state,
-                AssignmentRow.deleted,
-                func.count(),
-                func.sum(gpu_seconds()),
-                func.count(AssignmentRow.taken_from),
-            )
-            .where(AssignmentRow.study_id == study_id, AssignmentRow.kind == AssignmentKind.TRAIN)
-            .group_by(AssignmentRow.state, AssignmentRow.deleted)
-        )
-        rows = session.execute(by_state).all()
+        rows = session.execute(_by_state(), {"study_id": study_id}).all()
         states = {state: count for state, deleted, count, *_ in rows if not deleted}
         return cls(
             states,
@@ -74,6 +64,17 @@ class TrialCounts:
     def active(self) -> int:
         """The number of trials that have not ended."""
         return self[TrialState.QUEUED] + self[TrialState.RUNNING]
+
+
+@cache
+def _by_state() -> Select[str, bool, int, float, int]:
+    """Build the query of `TrialCounts.of`; it is kept, as each claim and each report needs it."""
+    columns = (AssignmentRow.state, AssignmentRow.deleted)
+    return (
+        select(*columns, func.count(), func.sum(gpu_seconds()), func.count(AssignmentRow.taken_from))
+        .where(AssignmentRow.study_id == bindparam("study_id"), AssignmentRow.kind == AssignmentKind.TRAIN)
+        .group_by(*columns)
+    )
 
 
 @dataclass(frozen=True)

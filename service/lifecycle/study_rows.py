@@ -7,13 +7,14 @@ that a user may use, and are not found by one. Nothing is changed here.
 
 from difflib import get_close_matches
 
-from sqlalchemy import ColumnElement, Select, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from luthier.service.caller import current
 from luthier.service.errors import NotFound
 from luthier.service.storage.tables import AssignmentRow, StudyRow, named_in_search
 
+LOCKED = select(StudyRow).where(StudyRow.id == bindparam("study_id")).with_for_update()
 NAMES = 1_000  # of the latest studies, among which a name is looked for that was meant
 
 
@@ -41,7 +42,7 @@ def state_of(session: Session, name: str) -> str | None:
 
 def lock_by_id(session: Session, study_id: int) -> StudyRow | None:
     """Return the study's row, locked until the transaction ends; None when the study was deleted."""
-    return session.scalar(select(StudyRow).where(StudyRow.id == study_id).with_for_update())
+    return session.scalar(LOCKED, {"study_id": study_id})
 
 
 def lock_of_assignment(session: Session, assignment_id: int) -> StudyRow | None:

@@ -1,22 +1,22 @@
-"""The transitions of a study: create, pause, resume, stop, cancel, fail, settle after every change.
+"""The transitions of a study: create, fail, end its search, settle after every change.
 
-Called by the API, the schedules and dispatch, always with the study's row locked (`study_rows.lock`) and within their
-transaction. `StudyRow.ending` is the state that a study will end in once its running trials are done and its winner is
-measured; from the moment it is set no new trial starts. Only `settle` moves a study along this way; it may be called
-at any time. No other module may write a study's `state` or `ending`, except the end of an inspection, `absences.py` and
-`failing_studies.py`, which pause, and `extension.py`, by which a study that has ended goes on.
+Called by the API, the schedules, dispatch and `actions.py`, which has what users ask for, always with the study's row
+locked (`study_rows.lock`) and within their transaction. `StudyRow.ending` is the state that a study will end in once
+its running trials are done and its winner is measured; from the moment it is set no new trial starts. Only `settle`
+moves a study along this way; it may be called at any time. No other module may write a study's `state` or `ending`,
+except the end of an inspection, `actions.py`, `absences.py` and `failing_studies.py`, which pause or resume it, and
+`extension.py`, by which a study that has ended goes on.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.access import projects
-from luthier.service.errors import Conflict
-from luthier.service.lifecycle import datasets, failing_studies, no_winner, retraining, winner
+from luthier.service.lifecycle import datasets, failing_studies, no_winner, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.lifecycle.notices import queue_notice
 from luthier.service.storage import shares
@@ -82,7 +82,7 @@ def queue_trial(
     study: StudyRow,
     number: int,
     params: dict[str, Any],
-    now: float,
+    now: float | ColumnElement[float],
     own_seed: int | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> AssignmentRow:
@@ -104,101 +104,13 @@ def queue_comparison(session: Session, leases: Leases, study: StudyRow, champion
     return leases.queue(session, study, AssignmentKind.COMPARE, champion_id, params, study.spec.seed, now)
 
 
-class Action(StrEnum):
-    """An action that a user may ask of a study."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    STOP = "stop"
-    CANCEL = "cancel"
-
-
-def act(session: Session, leases: Leases, study: StudyRow, action: Action) -> None:
-    """Execute a user's action on a locked study, and settle it.
-
-    Raises:
-        Conflict: the action makes no sense in the study's state.
-    """
-    if action is Action.PAUSE:
-        pause(study)
-    elif action is Action.RESUME:
-        resume(session, leases, study)
-    elif action is Action.STOP:
-        stop(study)
-    else:
-        cancel(session, leases, study)
-    settle(session, leases, study)
-
-
-def pause(study: StudyRow) -> None:
-    """Start no new trial of a locked study until it is resumed. Raises Conflict unless it is running."""
-    if study.state != StudyState.RUNNING or study.ending:
-        raise Conflict(f"A study can be paused while it is running; {study.name} is {_phase(study)}.")
-    study.state = StudyState.PAUSED
-
-
-def resume(session: Session, leases: Leases, study: StudyRow) -> None:
-    """Continue a locked study: draw trials again after a pause, or measure the winner again after a failure.
-
-    Raises:
-        Conflict: the study is neither.
-    """
-    unmeasured = is_unmeasured(session, study)
-    if study.state != StudyState.PAUSED and not unmeasured:
-        raise Conflict(f"Only a paused study can be resumed; {study.name} is {_phase(study)}.")
-    if unmeasured:  # `settle` queues what is missing
-        retraining.forget_failed(session, leases, study)
-        study.winner = study.winner_confirmation = None
-        study.error = None
-        study.finished_at = None
-    study.away = None
-    failing_studies.forget(session, leases.database, study)
-    is_stopping = study.state == StudyState.PAUSED and study.ending == StudyState.STOPPED
-    study.state = StudyState.STOPPING if is_stopping else StudyState.RUNNING
-
-
-def is_unmeasured(session: Session, study: StudyRow) -> bool:
-    """Return whether a study has failed because its winner could not be measured; an earlier winner may have been."""
-    if study.state != StudyState.FAILED or study.winner is None or study.external:
-        return False  # the winner of an external study is never measured
-    evaluation = session.scalar(winner.present_evaluation(study.id))
-    return evaluation is None or evaluation.state != TrialState.COMPLETE
-
-
-def stop(study: StudyRow) -> None:
-    """Start no new trial of a locked study; running ones finish, then the winner is measured.
-
-    Raises:
-        Conflict: the study ends or has ended already.
-    """
-    if study.state in ENDED or study.ending:
-        raise Conflict(f"{study.name} is {_phase(study)} already; there is nothing to stop.")
-    study.state = StudyState.STOPPING
-    end_search(study, StudyState.STOPPED, "Stopped on request.")
-
-
-def cancel(session: Session, leases: Leases, study: StudyRow) -> None:
-    """End a locked study and all its work now. Its workers notice when their next message is refused as stale.
-
-    Raises:
-        Conflict: the study has ended already.
-    """
-    if study.state in ENDED:
-        raise Conflict(f"{study.name} is {study.state} already; there is nothing to cancel.")
-    why = f"It was cancelled with its study, by a cancel of {study.name}. {AGAIN}"
-    leases.cancel(session, study.id, started=True, why=why)
-    study.ending = StudyState.CANCELLED
-    study.message = "Cancelled on request."
-    _finish(session, leases.database, study)
-
-
 def fail(session: Session, leases: Leases, study: StudyRow, error: str) -> None:
     """End a locked study, which cannot continue, as failed; `error` is the sentence for its user."""
     leases.cancel(session, study.id, started=True, why=f"It was cancelled as {study.name} failed: {error} {AGAIN}")
     study.ending = StudyState.FAILED
     study.error = error
     study.message = None
-    _finish(session, leases.database, study)
+    finish(session, leases.database, study)
 
 
 def fail_unmeasured(session: Session, database: Database, study: StudyRow, error: str) -> None:
@@ -279,7 +191,7 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
         _finish_without_winner(session, leases.database, study)
     elif study.winner is not None or study.external:
         study.winner = best.number if study.winner is None else study.winner
-        _finish(session, leases.database, study)
+        finish(session, leases.database, study)
     elif not winner.queue_repetitions(session, leases, study):
         problem = winner.queue_evaluation(session, leases, study)
         if problem is not None:
@@ -297,7 +209,8 @@ def _end_given_back(session: Session, leases: Leases, study: StudyRow) -> None:
         leases.stop(session, row)
 
 
-def _finish(session: Session, database: Database, study: StudyRow) -> None:
+def finish(session: Session, database: Database, study: StudyRow) -> None:
+    """End a locked study, nothing of which runs any more, in the state that was set for its end."""
     shares.charge(session, study, Assignments(database).settle(session, study.id))
     study.state = study.ending or StudyState.FAILED
     study.finished_at = database.time(session)
@@ -314,9 +227,9 @@ def _finish_without_winner(session: Session, database: Database, study: StudyRow
         study.error = f"{study.error} {why}" if study.error else why
     else:
         study.message = f"{study.message} {why}" if study.message else why
-    _finish(session, database, study)
+    finish(session, database, study)
 
 
-def _phase(study: StudyRow) -> str:
+def phase(study: StudyRow) -> str:
     """Return the word that messages use for a study's state."""
     return "ending" if study.ending and study.state not in ENDED else study.state

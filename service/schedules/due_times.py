@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.caller import acting, service_in
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import study_rows, transitions
+from luthier.service.lifecycle import actions, study_rows, transitions
 from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED
@@ -192,7 +192,7 @@ def _replace(core: Core, session: Session, active: list[RunRow]) -> list[StudyRo
         run.message = "Replaced by the next run."
         study = None if run.study_id is None else study_rows.lock_by_id(session, run.study_id)
         if study is not None and study.state not in ENDED:
-            transitions.cancel(session, core.leases, study)
+            actions.cancel(session, core.leases, study)
             ended.append(study)
         elif study is not None:
             why = f"It was cancelled as the schedule's next run replaced that of {study.name}. {transitions.AGAIN}"

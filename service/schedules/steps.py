@@ -15,7 +15,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.requests import Request
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import confirmation, transitions, winner
+from luthier.service.lifecycle import actions, confirmation, transitions, winner
 from luthier.service.schedules import champions, due_times, retention, webhook
 from luthier.service.schedules.comparisons import comparison_context, find_comparison
 from luthier.service.schedules.run_rows import DELETED, Turn, last_finished, lock_run, lock_run_and_study
@@ -73,7 +73,7 @@ class Steps:
             run.warm_start = warm_start
             study.hold_after_inspection = False
             if study.state == StudyState.PAUSED:
-                transitions.resume(session, self.core.leases, study)
+                actions.resume(session, self.core.leases, study)
 
     def _warm(self, study: StudyRow, entry: dict[str, Any]) -> dict[str, Any]:
         """Queue a configuration of an earlier run as one of the study's first trials.

@@ -31,20 +31,11 @@ from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, Pr
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.projects import ProjectLimits, ProjectView
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
-from luthier.service.schemas.studies import (
-    BaselineView,
-    BestView,
-    ConfirmedView,
-    Counts,
-    FileView,
-    MajorityView,
-    ModelView,
-    StepView,
-    StudyView,
-    TrialView,
-)
+from luthier.service.schemas.studies import Counts, StudyView
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
 from luthier.service.schemas.tokens import AuditView, NewTokenView, TokenView
+from luthier.service.schemas.trials import FileView, StepView, TrialView
+from luthier.service.schemas.winners import BaselineView, BestView, ConfirmedView, MajorityView, ModelView
 
 __all__ = [
     "AskedTrialView",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from luthier.service.schemas.studies import TrialView
+from luthier.service.schemas.trials import TrialView
 from luthier.studies.wire import Metrics
 
 

@@ -1,28 +1,16 @@
-"""Studies and trials, as the REST interface answers them."""
+"""Studies, as the REST interface answers them."""
 
-from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, FiniteFloat
 
 from luthier.service.caller import DEFAULT_PROJECT
 from luthier.service.schemas.data import DataView
-from luthier.service.schemas.noise import GainView, IntervalView
-from luthier.service.schemas.successors import TakenFrom, TakenOverView
+from luthier.service.schemas.html_table import html_table
+from luthier.service.schemas.successors import TakenOverView
+from luthier.service.schemas.winners import BaselineView, BestView, ConfirmedView, MajorityView, ModelView
 from luthier.studies.hyperparameters import Params
-from luthier.studies.protocol import Reason, StudyState, TrialState
-from luthier.studies.wire import Metrics
-
-
-def html_table(title: str, rows: Mapping[str, Any]) -> str:
-    """Return a table of names and values with a title; every text is escaped."""
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>" for name, value in rows.items())
-    return f"<table><caption>{escape(title)}</caption>{cells}</table>"
-
-
-def _shown(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+from luthier.studies.protocol import StudyState
 
 
 class Counts(BaseModel):
@@ -34,104 +22,6 @@ class Counts(BaseModel):
     pruned: int = 0
     failed: int = 0
     cancelled: int = 0
-
-
-class BestView(BaseModel):
-    """The winner so far.
-
-    Attributes:
-        trial: its number.
-        value: the objective on the validation split; as the best of many it is optimistic.
-        standard_error: of `value`, from the validation examples; null until measured.
-        params: its configuration.
-        test: metric -> score on the test split; null until measured.
-        test_looks: how often winners were scored on the test split before this could be read: once, and once more for
-            each extension of the study and each end of a study on the same data that it goes on from. Null until
-            measured. The more looks, the less the best of them says about new data.
-        interval: of the objective on the test split; null until measured, and where resampling tells nothing.
-        gain: over the baseline; null until measured, and where the winner is the baseline.
-        note: that the gain may be chance, and the cure; null where it is more.
-    """
-
-    trial: int
-    value: FiniteFloat
-    standard_error: FiniteFloat | None = None
-    params: Params
-    test: Metrics | None = None
-    test_looks: int | None = None
-    interval: IntervalView | None = None
-    gain: GainView | None = None
-    note: str | None = None
-
-
-class BaselineView(BaseModel):
-    """Trial 0, the task's known-good defaults.
-
-    Attributes:
-        trial: always 0.
-        value: the objective on the validation split; null until it has a score.
-        test: metric -> score on the test split; null until measured beside the winner.
-        interval: of the objective on the test split.
-    """
-
-    trial: int
-    value: FiniteFloat | None = None
-    test: Metrics | None = None
-    interval: IntervalView | None = None
-
-
-class MajorityView(BaseModel):
-    """Always giving the answer that is most frequent in the training split, to compare the winner with.
-
-    Attributes:
-        label: the answer.
-        value: the objective on the validation split; null where it is undefined.
-        metrics: metric -> score on the validation split.
-        test: metric -> score on the test split; null without one.
-    """
-
-    label: str
-    value: FiniteFloat | None = None
-    metrics: Metrics
-    test: Metrics | None = None
-
-
-class ConfirmedView(BaseModel):
-    """A configuration that was trained again on fresh seeds.
-
-    Attributes:
-        trial: the number of the trial that had it first.
-        values: the objective on the validation split, for each seed.
-        mean: of `values`; the best mean wins.
-    """
-
-    trial: int
-    values: list[FiniteFloat]
-    mean: FiniteFloat
-
-
-class ModelView(BaseModel):
-    """The winner's packed model, a .tar.gz, with what was measured of it.
-
-    Attributes:
-        url: its path, relative to the service.
-        sha256: its checksum, in hexadecimal digits.
-        bytes: its size.
-        trial: the number of its trial; null where an older version extended the study.
-        is_earlier: its trial won before the study was extended, and no winner was measured since.
-        test: metric -> its score on the test split.
-        test_looks: how often winners had been scored on the test split before this could be read.
-        interval: of the objective on the test split.
-    """
-
-    url: str
-    sha256: str
-    bytes: int
-    trial: int | None = None
-    is_earlier: bool = False
-    test: Metrics | None = None
-    test_looks: int | None = None
-    interval: IntervalView | None = None
 
 
 class WaitingView(BaseModel):
@@ -247,87 +137,3 @@ class StudyView(BaseModel):
             metric = self.spec.get("objective", {}).get("metric", "score")
             told.append(f"best {metric} {self.best.value:.4f} (trial {self.best.trial})")
         return told
-
-
-class StepView(BaseModel):
-    """An evaluation of a trial on the validation split.
-
-    Attributes:
-        step: the number of the evaluation, from 1.
-        metrics: metric -> score.
-    """
-
-    step: int
-    metrics: Metrics
-
-
-class FileView(BaseModel):
-    """A file of a trial that the service keeps.
-
-    Attributes:
-        name: in the trial's folder of the store: `best-N`, the weights of evaluation N; `resume-N`, the state to
-            continue from; `model.tar.gz`, the packed winner.
-        bytes: its size.
-    """
-
-    name: str
-    bytes: int
-
-
-class TrialView(BaseModel):
-    """A trial.
-
-    Attributes:
-        params: its configuration; what a user asked for, while it waits for the inspection.
-        value: the objective; null until it has a score.
-        values: its evaluations, by step: its learning curve.
-        reason: why it ended early.
-        error: the same, for people.
-        attempt: how many times a worker has begun it.
-        worker: the name of the worker that has it or had it last.
-        seconds: time that workers have spent on it, over all attempts.
-        gpu_seconds: that time, times the GPUs, or the share of one, that each attempt reserved; without a GPU times 1.
-        seed: of its weights, order of data and dropout.
-        peak_memory_bytes: the most that its worker's device had in use.
-        examples_per_second: of training, at its latest evaluation.
-        effective_batch: the examples of an optimizer step.
-        micro_batch: how many of them go through the model together; their gradients add up. Null before an evaluation.
-        taken_from: where it ran, with all its scores; null: in this study.
-        retry_of: the number of the trial whose configuration and seed it has again.
-        stopping: a user has stopped it, and it ends at its next evaluation.
-        files: those that are kept of it, beside its log.
-    """
-
-    number: int
-    state: TrialState
-    params: Params
-    value: FiniteFloat | None = None
-    values: list[StepView] = []
-    reason: Reason | None = None
-    error: str | None = None
-    attempt: int = 1
-    worker: str | None = None
-    started_at: AwareDatetime | None = None
-    finished_at: AwareDatetime | None = None
-    seconds: FiniteFloat | None = None
-    gpu_seconds: FiniteFloat | None = None
-    seed: int | None = None
-    peak_memory_bytes: int | None = None
-    examples_per_second: FiniteFloat | None = None
-    effective_batch: int | None = None
-    micro_batch: int | None = None
-    taken_from: TakenFrom | None = None
-    retry_of: int | None = None
-    stopping: bool = False
-    files: list[FileView] = []
-
-    def __repr__(self) -> str:
-        """Return the trial in a line: its number, state, score and configuration."""
-        params = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
-        score = "" if self.value is None else f", {self.value:.4f}"
-        return f"<Trial {self.number}: {self.state.value}{score} ({params})>"
-
-    def _repr_html_(self) -> str:
-        """Return the trial as a small table, as notebooks show it."""
-        rows = {"state": self.state.value, "value": self.value, **self.params}
-        return html_table(f"Trial {self.number}", rows | ({"error": self.error} if self.error else {}))

@@ -12,8 +12,12 @@ from luthier.service.server.timings import Timings
 
 def background_threads(service: Service, timings: Timings) -> list[Every]:
     """Return the background threads, not started; an embedded service does one study's work, so it has no schedules."""
-    lease_seconds = service.settings.lease_seconds
-    threads = [Every("reaper", timings.reaper_interval(lease_seconds), Reaper(service.core).guarded_tick())]
+    lease_seconds, reaper = service.settings.lease_seconds, Reaper(service.core)
+    interval = timings.reaper_interval(lease_seconds)
+    threads = [Every("reaper", interval, reaper.guarded_tick())]
+    threads.append(Every("ended", lease_seconds, reaper.mend_ended, first=interval))
+    if service.core.judges_workers:
+        threads.append(Every("speeds", timings.speeds_seconds, reaper.look_at_workers))
     threads.append(Every("orphans", timings.orphans_seconds, Orphans(service.core).sweep))
     threads.append(Every("changes", timings.orphans_seconds, service.feed.log.prune))
     threads.append(Every("workers", timings.orphans_seconds, service.core.presence.forget_workers))

@@ -17,6 +17,9 @@ class Timings:
     # Between looks for expired leases, at most; three looks fit into a shorter lease.
     reaper_seconds: float = 1.0
 
+    # Between looks at the speeds of workers, of which each needs several trials to be judged.
+    speeds_seconds: float = 60.0
+
     # Between looks for files that no row names, which are removed a lease (a minute at least) after the first.
     orphans_seconds: float = 30.0
 

@@ -18,6 +18,8 @@ from luthier.service.storage.database import Database, changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
 from luthier.studies.protocol import FINISHED, USES, AssignmentKind, Reason, TrialState
 
+RETURNED = {"synchronize_session": False, "populate_existing": True}  # options of an UPDATE that returns its row
+
 
 @dataclass(frozen=True)
 class Assignments:
@@ -37,7 +39,7 @@ class Assignments:
         number: int,
         params: dict[str, Any],
         seed: int,
-        now: float,
+        now: float | ColumnElement[float],
         notes: Mapping[str, Any] | None = None,
     ) -> AssignmentRow:
         """Insert an assignment that waits for a worker, and return its row.
@@ -187,5 +189,4 @@ class Assignments:
 
     def _returned(self, session: Session, statement: Update) -> AssignmentRow | None:
         """Run a guarded UPDATE of one assignment; return the row with its new values, or None when none matched."""
-        options = {"synchronize_session": False, "populate_existing": True}
-        return session.scalars(statement.returning(AssignmentRow), execution_options=options).one_or_none()
+        return session.scalars(statement.returning(AssignmentRow), execution_options=RETURNED).one_or_none()

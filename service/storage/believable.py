@@ -4,6 +4,7 @@ Budgets, views and leases call it. A row may hold any number, as older versions 
 be true counts as none, as it does where a row is read (`column_types.py`). Nothing is changed here.
 """
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Double, case, func, literal, type_coerce
@@ -16,6 +17,7 @@ from luthier.studies.wire import LARGEST_SCORE, LONGEST_SECONDS
 MOST_GPUS = 1024.0  # more is no number of GPUs of one trial
 
 
+@cache
 def busy_seconds() -> ColumnElement[float]:
     """Return the SQL expression of the seconds that workers were busy with an assignment, over all its attempts.
 
@@ -24,6 +26,7 @@ def busy_seconds() -> ColumnElement[float]:
     return seconds_of(AssignmentRow.seconds) + seconds_of(AssignmentRow.seconds_before)
 
 
+@cache
 def gpus() -> ColumnElement[float]:
     """Return the SQL expression of the GPUs, or the share of one, that an assignment's attempt counts for.
 
@@ -33,6 +36,7 @@ def gpus() -> ColumnElement[float]:
     return case((share.between(0.0, MOST_GPUS), share), else_=literal(1.0, Double))
 
 
+@cache
 def gpu_seconds() -> ColumnElement[float]:
     """Return the SQL expression of an assignment's GPU seconds: busy seconds times `gpus`, of each attempt its own.
 
@@ -48,6 +52,7 @@ def gpu_seconds_of(row: AssignmentRow) -> float:
     return row.gpu_seconds_before + row.seconds * (share if share is not None and 0 <= share <= MOST_GPUS else 1.0)
 
 
+@cache
 def committed_gpu_seconds() -> ColumnElement[float]:
     """Return the SQL expression of the GPU seconds that limits count: used ones, or those expected of what runs."""
     expected = seconds_of(AssignmentRow.seconds_expected)

@@ -10,12 +10,12 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, CursorResult, Double, Update, create_engine, event, func, select, text
+from sqlalchemy import Connection, CursorResult, Double, Update, bindparam, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -43,6 +43,10 @@ class EpochNow(FunctionElement[float]):
     inherit_cache = True
 
 
+KEPT_NOW: ColumnElement[float] = EpochNow() + bindparam("clock_offset", type_=Double())
+"""`Database.now()` in a statement that is built once and kept: it is run with the parameter `clock_offset`."""
+
+
 @compiles(EpochNow, "postgresql")
 def _postgres_now(element: EpochNow, compiler: SQLCompiler, **_: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
@@ -60,10 +64,18 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, PoolTimeout)
 
 
-def changed_rows(session: Session, statement: Update) -> int:
-    """Run a guarded UPDATE and return how many rows it changed. Objects that are loaded keep their old values."""
-    result = session.execute(statement, execution_options={"synchronize_session": False})
+def changed_rows(session: Session, statement: Update, values: Mapping[str, Any] | None = None) -> int:
+    """Run a guarded UPDATE and return how many rows it changed. Objects that are loaded keep their old values.
+
+    `values`: of the statement's parameters.
+    """
+    result = session.execute(statement, values, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount
+
+
+def insert_into(table: type[Any], is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT statement that supports ON CONFLICT, for SQLite or for Postgres."""
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def database_of(session: Session) -> "Database":
@@ -141,7 +153,7 @@ class Database:
 
     def insert(self, table: type[Any]) -> sqlite.Insert | postgresql.Insert:
         """Return an INSERT statement that supports ON CONFLICT."""
-        return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
+        return insert_into(table, self.sqlite)
 
     def serialize(self, session: Session, key: str) -> None:
         """Wait until no other transaction holds this key, and hold it until the transaction ends.

@@ -8,15 +8,19 @@ finds no row means that the lease is over (`Stale`).
 
 import secrets
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, inspect, select, update
+from sqlalchemy import Double, bindparam, func, inspect, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Stale
+from luthier.service.storage.assignments import RETURNED
 from luthier.service.storage.believable import gpu_seconds, gpus, seconds_of
 from luthier.service.storage.changes import note_assignment
+from luthier.service.storage.database import KEPT_NOW
 from luthier.service.storage.deadlines import Deadlines
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow
@@ -67,7 +71,7 @@ class Leases(Deadlines):
         """Lease a queued assignment to a worker, under a new token, and begin its next attempt.
 
         Args:
-            session: the caller's transaction; for a trial it holds the study's row (`work_queue.has_free_slot`).
+            session: the caller's transaction; for a trial it holds the study's row (`work_queue.lock_working`).
             row: the assignment; it must have been flushed.
             worker: the worker's name.
             reservation: the part of its GPU that the assignment gets.
@@ -76,28 +80,20 @@ class Leases(Deadlines):
         Returns:
             The row as it is now, or None when another claim was faster.
         """
-        now = self.database.now()
-        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.QUEUED)
-        statement = guard.values(
-            state=TrialState.RUNNING,
-            token=secrets.token_urlsafe(24),
-            worker=worker,
-            deadline=now + (lease_seconds or self.lease_seconds),
-            granted_at=now,
-            lease_seconds=lease_seconds,
-            received=False,
-            attempt=AssignmentRow.attempt + 1,
-            started_at=func.coalesce(AssignmentRow.started_at, now),
-            seconds_before=seconds_of(AssignmentRow.seconds_before) + seconds_of(AssignmentRow.seconds),
-            seconds=0,
-            gpu_seconds_before=gpu_seconds(),
-            gpu_seconds_charged=self._charged(reservation),
-            seconds_expected=reservation.seconds,
-            gpu=reservation.gpu,
-            gpu_share=reservation.share,
-            gpu_bytes=reservation.bytes,
-        )
-        leased = self._returned(session, statement)
+        values = {
+            "assignment_id": row.id,
+            "token": secrets.token_urlsafe(24),
+            "worker": worker,
+            "lease": lease_seconds or self.lease_seconds,
+            "lease_seconds": lease_seconds,
+            "seconds_expected": reservation.seconds,
+            "gpu_seconds_expected": reservation.gpu_seconds,
+            "gpu": reservation.gpu,
+            "gpu_share": reservation.share,
+            "gpu_bytes": reservation.bytes,
+            "clock_offset": self.database.clock_offset,
+        }
+        leased = session.scalars(_granted(), values, execution_options=RETURNED).one_or_none()
         if leased is not None:
             note_assignment(session, leased)
         return leased
@@ -162,10 +158,6 @@ class Leases(Deadlines):
     def expect(self, session: Session, row: AssignmentRow, seconds: float) -> None:
         """Reserve so many seconds of its attempt for a running assignment, whose study is locked. Raises Stale."""
         self._change_held(session, row.id, row.token, {"seconds_expected": seconds})
-
-    def _charged(self, reservation: Reservation) -> ColumnElement[float] | None:
-        """Return the GPU seconds that an assignment is charged with at a grant: used ones, and those to come."""
-        return None if reservation.gpu_seconds is None else gpu_seconds() + reservation.gpu_seconds
 
     def _used(self, columns: dict[str, Any]) -> ColumnElement[float]:
         """Return the GPU seconds of an assignment after a change of these columns, which charge it with no more."""
@@ -258,6 +250,27 @@ class Leases(Deadlines):
         if "state" in columns:
             note_assignment(session, row)
         return row
+
+
+@cache
+def _granted() -> ReturningUpdate[AssignmentRow]:
+    """Build the statement of a grant; it is kept, as each claim needs it."""
+    told = ("token", "worker", "lease_seconds", "seconds_expected", "gpu", "gpu_share", "gpu_bytes")
+    is_queued = AssignmentRow.state == TrialState.QUEUED
+    guard = update(AssignmentRow).where(AssignmentRow.id == bindparam("assignment_id"), is_queued)
+    return guard.values(
+        state=TrialState.RUNNING,
+        deadline=KEPT_NOW + bindparam("lease", type_=Double()),
+        granted_at=KEPT_NOW,
+        received=False,
+        attempt=AssignmentRow.attempt + 1,
+        started_at=func.coalesce(AssignmentRow.started_at, KEPT_NOW),
+        seconds_before=seconds_of(AssignmentRow.seconds_before) + seconds_of(AssignmentRow.seconds),
+        seconds=0,
+        gpu_seconds_before=gpu_seconds(),
+        gpu_seconds_charged=gpu_seconds() + bindparam("gpu_seconds_expected", type_=Double()),  # NULL where unknown
+        **{name: bindparam(name) for name in told},
+    ).returning(AssignmentRow)
 
 
 def _is_held(assignment_id: int, token: str | None) -> tuple[ColumnElement[bool], ...]:

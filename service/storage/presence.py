@@ -6,13 +6,16 @@ nothing about leases: a worker that holds work is there until its lease runs out
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Double, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.expression import ColumnElement
 
-from luthier.service.storage.database import Database, changed_rows
+from luthier.service.storage.database import KEPT_NOW, Database, changed_rows
 from luthier.service.storage.service_tables import HealthRow, ServiceRow, WorkerRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import Claim, TrialState
@@ -42,6 +45,9 @@ def is_quarantined() -> ColumnElement[bool]:
 def host_of(name: str, host: str | None) -> str:
     """Return the machine of a worker: what it says, else what its name says after the @, else its name alone."""
     return host or name.partition("@")[2] or name
+
+
+DESCRIBED = ("device", "version", "gpu", "gpu_bytes", "host", "libraries")
 
 
 def _described(claim: Claim) -> dict[str, Any]:
@@ -81,11 +87,10 @@ class Presence:
         """
         return max(PAUSE_SECONDS, self.lease_seconds / 2)
 
-    def record_claim(self, session: Session, claim: Claim) -> None:
-        """Store that a worker asks for work now, and how it describes itself."""
-        values = _described(claim) | {"seen_at": self.database.now()}
-        statement = self.database.insert(WorkerRow).values(name=claim.worker, **values)
-        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+    def record_claim(self, session: Session, claim: Claim) -> bool:
+        """Store that a worker asks for work now, and how it describes itself; return whether it is in quarantine."""
+        values = self._stored(claim, 0.0)
+        return bool(session.connection().execute(self._recorded_one, values).scalar())
 
     def record_waiting(self, session: Session, waiting: Sequence[tuple[Claim, float]]) -> None:
         """Store, in one statement, that workers ask for work now and will go on asking for so many seconds.
@@ -94,15 +99,27 @@ class Presence:
         """
         if not waiting:
             return
-        values = [
-            _described(claim) | {"name": claim.worker, "seconds": seconds}
-            for claim, seconds in sorted(waiting, key=lambda item: item[0].worker)  # no two lock in two orders
-        ]
+        in_order = sorted(waiting, key=lambda item: item[0].worker)  # no two lock in two orders
+        session.connection().execute(self._recorded, [self._stored(claim, seconds) for claim, seconds in in_order])
+
+    def _stored(self, claim: Claim, seconds: float) -> dict[str, Any]:
+        """Return the parameters of `_recorded` for a worker that asks now, and will for so many seconds."""
+        own = {"name": claim.worker, "seconds": seconds, "clock_offset": self.database.clock_offset}
+        return _described(claim) | own
+
+    @cached_property
+    def _recorded(self) -> sqlite.Insert | postgresql.Insert:
         insert = self.database.insert(WorkerRow)
-        columns: dict[str, Any] = {name: bindparam(name) for name in values[0] if name != "seconds"}
-        insert = insert.values(seen_at=self.database.now() + bindparam("seconds", type_=Double), **columns)
-        changed = {name: insert.excluded[name] for name in (*columns, "seen_at") if name != "name"}
-        session.connection().execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed), values)
+        columns: dict[str, Any] = {name: bindparam(name) for name in (*DESCRIBED, "name")}
+        insert = insert.values(seen_at=KEPT_NOW + bindparam("seconds", type_=Double), **columns)
+        changed = {name: insert.excluded[name] for name in (*DESCRIBED, "seen_at")}
+        return insert.on_conflict_do_update(index_elements=["name"], set_=changed)
+
+    @cached_property
+    def _recorded_one(self) -> ReturningInsert[bool]:
+        in_quarantine = select(HealthRow.worker).where(HealthRow.worker == WorkerRow.name)
+        in_quarantine = in_quarantine.where(HealthRow.quarantined_at.is_not(None)).correlate(WorkerRow)
+        return self._recorded.returning(in_quarantine.exists())
 
     def record_gone(self, session: Session, workers: Iterable[str]) -> None:
         """Store that workers do not wait for work any more; they stay in lists as they were."""

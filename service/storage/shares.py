@@ -5,12 +5,16 @@ project comes last of all locks, so that claims of one project wait for each oth
 are those of `dispatch/fair_share.py`, which decides by them.
 """
 
-from sqlalchemy import case, func, select, update
+from functools import cache, lru_cache
+from typing import Any
+
+from sqlalchemy import BindParameter, Double, Update, bindparam, case, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from luthier.service.storage.access_tables import ProjectRow
 from luthier.service.storage.believable import gpu_seconds, seconds_of
-from luthier.service.storage.database import Database, changed_rows
+from luthier.service.storage.database import Database, changed_rows, insert_into
 from luthier.service.storage.share_tables import FLEET, DeletedUsageRow, ShareRow
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import USES
@@ -26,11 +30,21 @@ def start_project(database: Database, session: Session, project: str, floor: flo
         floor: the least virtual time that it starts at.
         amount: the trial's GPU seconds over the project's weight.
     """
+    first = max(floor, 0.0)
+    values = {"project": project, "virtual_start": first, "virtual_time": first + amount}
+    session.connection().execute(_start(database.sqlite), values | {"floor": floor, "amount": amount})
+
+
+@lru_cache(maxsize=2)
+def _start(is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    """Build the statement of `start_project`; it is kept, as each claim needs it."""
+    floor: BindParameter[float] = bindparam("floor", type_=Double())
+    amount: BindParameter[float] = bindparam("amount", type_=Double())
     start = case((ShareRow.virtual_time > floor, ShareRow.virtual_time), else_=floor)
-    values = {"virtual_start": max(floor, 0.0), "virtual_time": max(floor, 0.0) + amount, "owed": 0.0}
-    insert = database.insert(ShareRow).values(project=project, **values)
+    values: dict[str, Any] = {name: bindparam(name) for name in ("project", "virtual_start", "virtual_time")}
+    insert = insert_into(ShareRow, is_sqlite).values(owed=0.0, **values)
     changed = {"virtual_start": start, "virtual_time": start + amount}
-    session.execute(insert.on_conflict_do_update(index_elements=["project"], set_=changed))
+    return insert.on_conflict_do_update(index_elements=["project"], set_=changed)
 
 
 def owe(database: Database, session: Session, gpu_seconds: float) -> None:
@@ -46,10 +60,15 @@ def charge(session: Session, study: StudyRow, gpu_seconds: float) -> None:
     if gpu_seconds == 0.0:
         return
     study.virtual_time += gpu_seconds / study.weight
-    of_project = select(ProjectRow.weight).where(ProjectRow.name == study.project)
-    amount = gpu_seconds / (session.scalar(of_project) or 1.0)
-    row = update(ShareRow).where(ShareRow.project == study.project)
-    changed_rows(session, row.values(virtual_time=ShareRow.virtual_time + amount))
+    changed_rows(session, _charged(), {"of": study.project, "amount": gpu_seconds})
+
+
+@cache
+def _charged() -> Update:
+    weight = select(ProjectRow.weight).where(ProjectRow.name == bindparam("of")).scalar_subquery()
+    amount = bindparam("amount", type_=Double()) / func.coalesce(weight, 1.0)
+    row = update(ShareRow).where(ShareRow.project == bindparam("of"))
+    return row.values(virtual_time=ShareRow.virtual_time + amount)
 
 
 def keep_usage(database: Database, session: Session, study: StudyRow) -> None:

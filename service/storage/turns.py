@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
-from sqlalchemy import update
+from sqlalchemy import Update, bindparam, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.errors import Unavailable
-from luthier.service.storage.database import Database, changed_rows
+from luthier.service.storage.database import KEPT_NOW, Database, changed_rows
 from luthier.service.storage.schedule_tables import RunRow
 from luthier.service.storage.tables import StudyRow
 
@@ -67,12 +68,16 @@ class Turns:
             The turn's token; None when another request has the turn, or a condition does not hold.
         """
         token = secrets.token_hex(16)
-        now = self.database.now()
-        went_back = self.expires_at > now + 2 * TURN_SECONDS  # the clock did, since the turn was taken
-        free = self.token.is_(None) | (self.expires_at < now) | went_back
-        guard = update(self.table).where(self.table.id == row_id, free, *conditions)
-        taken = guard.values({self.token: token, self.expires_at: now + TURN_SECONDS})
-        return token if changed_rows(session, taken) else None
+        taken = self._taken.where(*conditions) if conditions else self._taken
+        values = {"row_id": row_id, "taken_by": token, "clock_offset": self.database.clock_offset}
+        return token if changed_rows(session, taken, values) else None
+
+    @cached_property
+    def _taken(self) -> Update:
+        went_back = self.expires_at > KEPT_NOW + 2 * TURN_SECONDS  # the clock did, since the turn was taken
+        is_free = self.token.is_(None) | (self.expires_at < KEPT_NOW) | went_back
+        guard = update(self.table).where(self.table.id == bindparam("row_id"), is_free)
+        return guard.values({self.token: bindparam("taken_by"), self.expires_at: KEPT_NOW + TURN_SECONDS})
 
     @contextmanager
     def waited_for(self, row_id: int) -> Iterator[str]:
@@ -120,6 +125,11 @@ class Turns:
     def is_held(self, row: StudyRow | RunRow, token: str) -> bool:
         """Return whether the turn is still the one of this token. The row must be locked, and read under that lock."""
         return bool(getattr(row, self.token.key) == token)
+
+    @staticmethod
+    def free(study: StudyRow) -> None:
+        """Free the turn to ask of a locked study, which the caller has; one UPDATE stores it with the study's rest."""
+        study.ask_token = study.ask_expires_at = None
 
     def give_back(self, session: Session, row_id: int, token: str) -> None:
         """Free the turn. Nothing changes when it has expired and is another request's."""

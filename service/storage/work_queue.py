@@ -1,4 +1,4 @@
-"""Queries on the queue of assignments: which come next, how many there are, and whether a study has a free slot.
+"""Queries on the queue of assignments: which come next, how many there are, and whether a study is at work.
 
 Called by `service/dispatch/claims.py`, and for claims that wait. Nothing is changed here; `leases.py` does that.
 """
@@ -145,19 +145,12 @@ def _undrawn(session: Session, study_id: int) -> int:
     return spec.budget.trials - (int(count) - int(taken))
 
 
-def has_free_slot(session: Session, study_id: int) -> bool:
-    """Lock the study's row, and return whether one more of its trials may run now.
+def lock_working(session: Session, study_id: int) -> bool:
+    """Lock the study's row, read it again, and return whether its trials may run.
 
     The lock lasts until the transaction ends, so that two claims cannot both take the last of `parallel` slots. Call
     it before the assignment's row is locked.
     """
     statement = select(StudyRow).where(StudyRow.id == study_id).with_for_update()
     study = session.scalar(statement, execution_options={"populate_existing": True})
-    if study is None or study.state not in WORKING:
-        return False
-    running = select(func.count()).where(
-        AssignmentRow.study_id == study_id,
-        AssignmentRow.kind.in_(TRAINING),
-        AssignmentRow.state == TrialState.RUNNING,
-    )
-    return (session.scalar(running) or 0) < study.parallel
+    return study is not None and study.state in WORKING

@@ -156,8 +156,10 @@ class Running:
         self.core.database.clock_offset += seconds
 
     def reap(self) -> None:
-        """Do the round that the reaper of the service does every second."""
-        Reaper(self.core).tick()
+        """Do the round that the reaper of the service does every second, and that for studies that have ended."""
+        reaper = Reaper(self.core)
+        reaper.tick()
+        reaper.mend_ended()
 
     def tick(self, now: float | None = None) -> None:
         """Do the round that the scheduler of the service does every second."""

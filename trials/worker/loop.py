@@ -23,8 +23,9 @@ from luthier.trials.worker.assignment_files import WorkerFolder
 from luthier.trials.worker.child_limits import ChildLimits, WrongLimit
 from luthier.trials.worker.child_process import COMMAND, Child
 from luthier.trials.worker.client import OtherVersion, ProtocolError, WorkerClient
+from luthier.trials.worker.delivery import Dropped
 from luthier.trials.worker.memory_groups import sweep_groups
-from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay, Dropped
+from luthier.trials.worker.relay import CANCEL_SECONDS, AssignmentRelay
 
 log = logging.getLogger(__name__)
 

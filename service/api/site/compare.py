@@ -16,6 +16,7 @@ from luthier.service.api.context import ServiceDep
 from luthier.service.api.site import curves
 from luthier.service.api.site.page import PageRoute, show
 from luthier.service.api.site.studies import is_maximized, metric_of
+from luthier.service.api.trial_views import trials_without_values
 from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import Invalid
 from luthier.service.lifecycle import study_rows
@@ -85,7 +86,7 @@ def _side(session: Session, name: str) -> Side:
     points: curves.Points = []
     shown = None
     if row is not None:
-        shown = views.trials_without_values(session, [row])[0]
+        shown = trials_without_values(session, [row])[0]
         points = curves.of_metric(curves.read(session, [row], curves.POINTS)[row.id], metric_of(view))
     path = f"/studies/{study_name}" + (f"/trials/{number}" if slash else "")
     label = f"{study_name}, trial {shown.number}" if shown is not None else study_name

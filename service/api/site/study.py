@@ -23,7 +23,7 @@ from luthier.service.api.successor_view import taken_over_view
 from luthier.service.dispatch import waiting_trials
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
-from luthier.service.lifecycle.transitions import Action, is_unmeasured
+from luthier.service.lifecycle.actions import Action, is_unmeasured
 from luthier.service.schemas import StudyView
 from luthier.service.storage.tables import AssignmentRow, StudyRow, WaitingRow
 from luthier.studies.protocol import ENDED, StudyState, TrialState

@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.api import trial_verbs as verbs
-from luthier.service.api import views
 from luthier.service.api.context import Service, ServiceDep
 from luthier.service.api.site import buttons, curves, waiting_trial
 from luthier.service.api.site.page import PageRoute, events_of, require_write, show
+from luthier.service.api.trial_views import trials_without_values
 from luthier.service.dispatch import trial_verbs
 from luthier.service.errors import NotFound
 from luthier.service.lifecycle import study_rows
@@ -80,7 +80,7 @@ def log(name: str, number: Number, request: Request, service: ServiceDep) -> HTM
     """Show the end of a trial's log. Raises NotFound."""
     with service.core.database.reading() as session:
         row = trial_verbs.find(session, study_rows.find(session, name), number)
-        trial = views.trials_without_values(session, [row])[0]
+        trial = trials_without_values(session, [row])[0]
     end = service.core.store.read_log_end(row.study_id, row.id, LOG_CHARACTERS)
     return show(request, "trial_log.html", name=name, trial=trial, log=end, is_over=trial.state in FINISHED)
 
@@ -129,7 +129,7 @@ def _beside(session: Session, row: AssignmentRow) -> dict[str, int | None]:
 
 def _values(session: Session, study: StudyRow, row: AssignmentRow) -> dict[str, Any]:
     """Return what the part that lives shows."""
-    trial = views.trials_without_values(session, [row])[0]
+    trial = trials_without_values(session, [row])[0]
     read = curves.read(session, [row], POINTS)[row.id]
     objective = study.spec.objective.metric if study.is_readable else ""
     metrics = list(dict.fromkeys([objective, *(metric for _, scores in read for metric in scores)]))

@@ -12,10 +12,10 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
-from luthier.service.api import views
 from luthier.service.api.context import ServiceDep
 from luthier.service.api.site import curves
 from luthier.service.api.site.page import PageRoute, show
+from luthier.service.api.trial_views import trials_without_values
 from luthier.service.errors import Invalid
 from luthier.service.lifecycle import study_rows
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -96,7 +96,7 @@ def values(session: Session, study: StudyRow, table: Table) -> dict[str, Any]:
     sparks = {row.number: curves.spark(curves.of_metric(read[row.id], metric)) for row in page}
     return {
         "name": study.name,
-        "trials": views.trials_without_values(session, page),
+        "trials": trials_without_values(session, page),
         "sparks": sparks,
         "table": table,
         "counts": counts,

@@ -27,3 +27,13 @@ def test_an_error_is_logged_once_until_it_is_over(caplog: pytest.LogCaptureFixtu
         thread.stop()
         thread.join(5)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
+
+
+def test_the_first_call_may_come_sooner_than_the_others() -> None:
+    calls: list[int] = []
+    thread = Every("test", 3600.0, lambda: calls.append(1), first=0.001)
+    thread.start()
+    until(lambda: bool(calls))
+    thread.stop()
+    thread.join(5)
+    assert calls == [1]
