@@ -50,7 +50,7 @@ class Buckets:
     def _left(self, client: str) -> tuple[float, float]:
         now = time.monotonic()
         held, at = self._filled.get(client, (self._most, now))
-        return min(held + (now - at) * self._per_second, self._most), now
+        return min(held + max(now - at, 0.0) * self._per_second, self._most), now
 
     def _keep(self, client: str, left: float, now: float) -> None:
         self._filled[client] = left, now
