@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Running, ScriptedWorker
+from tests.support.harness import Running, ScriptedWorker, running
 from tests.support.killed_request import exit_code
 from tests.support.projects import make_projects, working_in
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.full]
 
@@ -33,7 +34,7 @@ def test_a_cancelled_study_whose_service_died_is_cancelled_for_optuna_too(
         assert house.study()["state"] == "cancelled"
     assert "RUNNING" in [trial.state.name for trial in house.optuna(search)]  # its reaper may have met one
     assert {"best-1", "resume-1"} <= files(house)
-    house.reap()
-    assert [trial.state.name for trial in house.optuna(search)] == ["FAIL"] * 2
-    assert [trial.intermediate_values.keys() for trial in house.optuna(search)] == [{1}, {1}]
+    with running(home, database_url):  # looks for such studies right after its start
+        until(lambda: [trial.state.name for trial in house.optuna(search)] == ["FAIL"] * 2, pause_seconds=0.2)
     assert not {"best-1", "resume-1"} & files(house)
+    assert [trial.intermediate_values.keys() for trial in house.optuna(search)] == [{1}, {1}]
