@@ -27,6 +27,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # tests start hundreds of proce
 os.environ["LUTHIER_CACHE_MEMORY"] = "0"
 os.environ["LUTHIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="luthier-prefixes-")
 atexit.register(shutil.rmtree, os.environ["LUTHIER_CACHE_DIR"], ignore_errors=True)
+os.environ["LUTHIER_DISK_RESERVE"] = "0"  # a machine that is nearly full runs tests all the same
 os.environ["HF_HUB_OFFLINE"] = "1"  # set before any test module imports the library that reads it, once
 gc.disable()  # until all tests are collected: imported modules stay
 
