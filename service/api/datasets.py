@@ -59,7 +59,8 @@ FORM_BODY: dict[str, Any] = {
     "",
     status_code=201,
     openapi_extra=FORM_BODY,
-    responses=responses(TooLarge, Unsupported, Invalid, Unavailable, DiskIsFull) | {200: {"model": DatasetView}},
+    responses=responses(NotFound, TooLarge, Unsupported, Invalid, Unavailable, DiskIsFull)
+    | {200: {"model": DatasetView}},
 )
 async def upload(request: Request, service: ServiceDep, response: Response) -> DatasetView:
     """Store a data set (201): a table, or an archive of folders and files; the same content again is the same (200)."""

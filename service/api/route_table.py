@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import compile_path
 
-from luthier.service.api.needs import EVERY_METHOD, NEEDS, Need
+from luthier.service.api.needs import EVERY_METHOD, NEEDS, OPEN, Need
 
 BODILESS = {"HEAD": "GET"}  # a method -> the one that it is answered as
 
@@ -52,11 +52,14 @@ class RouteTable:
         ]
 
     def find(self, method: str, path: str) -> KnownRoute:
-        """Return the route of a request; one of any token's where there is none, to be answered 404 or 405."""
+        """Return the route of a request; where there is none, to be answered 404 or 405, one of any token's.
+
+        Nobody needs a token to be told 405 of a path that needs none.
+        """
         method = BODILESS.get(method, method)
         for pattern, methods, template in self._routes:
             match = pattern.match(path)
             if match is not None and (methods is None or method in methods):
                 line = f"{EVERY_METHOD if methods is None else method} {template}"
                 return KnownRoute(line, NEEDS.get(line, Need.ADMIN), match.groupdict())
-        return KnownRoute(method, Need.ANY, {})
+        return KnownRoute(method, Need.OPEN if path in OPEN else Need.ANY, {})

@@ -41,7 +41,7 @@ router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
     "",
     status_code=201,
     openapi_extra=SCHEDULE_BODY,
-    responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": ScheduleView}},
+    responses=responses(NotFound, Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": ScheduleView}},
 )
 def create(spec: ScheduleBody, service: ServiceDep, response: Response) -> ScheduleView:
     """Create a schedule (201), due from now on; the same document again returns the same schedule (200)."""

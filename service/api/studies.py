@@ -45,7 +45,7 @@ register_url_convertor("verb", _Verb())
     "",
     status_code=201,
     openapi_extra=SPEC_BODY,
-    responses=responses(Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": StudyView}},
+    responses=responses(NotFound, Conflict, TooLarge, Invalid, Unavailable) | {200: {"model": StudyView}},
 )
 def create(spec: StudyBody, service: ServiceDep, response: Response) -> StudyView:
     """Create a study (201); the same spec again returns the same study (200)."""

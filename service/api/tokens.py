@@ -52,9 +52,17 @@ def _checked_end(end: datetime | None) -> datetime | None:
     return end
 
 
+def _shown(**keywords: Any) -> Any:
+    """Return a field whose schema has more keywords: what a check of ours, with a sentence of its own, asks."""
+    return Field(json_schema_extra=keywords)
+
+
 MaxParallel = Annotated[int | None, Field(ge=1, le=1_000_000, strict=True)]
 MaxGpuSeconds = Annotated[float | None, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)]
 End = Annotated[AwareDatetime | None, AfterValidator(_checked_end)]
+
+
+Project = Annotated[str | None, AfterValidator(_checked_project), _shown(pattern=rf"^{PROJECT_NAME.pattern}$")]
 
 
 class TokenSpec(BaseModel):
@@ -70,9 +78,11 @@ class TokenSpec(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, AfterValidator(_checked_name)]
-    scopes: Annotated[list[Scope], Field(max_length=20), AfterValidator(_checked_scopes)]
-    project: Annotated[str | None, AfterValidator(_checked_project)] = None
+    name: Annotated[str, AfterValidator(_checked_name), _shown(pattern=rf"^{tokens.NAME.pattern}$")]
+    scopes: Annotated[list[Scope], Field(max_length=20), AfterValidator(_checked_scopes), _shown(minItems=1)]
+    project: Annotated[str | None, AfterValidator(_checked_project), _shown(pattern=rf"^{PROJECT_NAME.pattern}$")] = (
+        None
+    )
     expires_at: End = None
     max_parallel: MaxParallel = None
     max_gpu_seconds: MaxGpuSeconds = None

@@ -115,8 +115,13 @@ EXCUSES: dict[str, Callable[[Failure, Any, str], bool]] = {
     "If-Match takes entity tags, whose pattern is too much for the generator": _is(
         RejectedPositiveData, "/v1/(studies|schedules)/{name}", "If-Match"
     ),
+    "the end of a token is ahead of now, which no schema knows": _is(
+        RejectedPositiveData, "/v1/tokens(/{id})?", "expires_at: must be"
+    ),
     "a whole number is written without a fraction": _is(
-        RejectedPositiveData, "/v1/studies/{name}(/trials)?", "must be a whole number"
+        RejectedPositiveData,
+        "/v1/studies/{name}(/trials)?|/v1/tokens(/{id})?|/v1/projects/{name}",
+        "must be a whole number",
     ),
     "a table has bytes, which the generator does not know of a binary body": _is(
         RejectedPositiveData, "/v1/studies/{name}/predict", "The table is empty"
