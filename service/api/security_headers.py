@@ -21,7 +21,8 @@ DASHBOARD = (
     "frame-ancestors 'none'"
 )
 POLICIES = (
-    (re.compile(r"/(login|compare|workers|audit|(new|data|tokens|schedules)(/.*)?|studies/.*)?"), OUR_PAGES),
+    (re.compile(r"/(login|compare|workers|audit|usage|projects)?"), OUR_PAGES),
+    (re.compile(r"/((new|data|tokens|schedules)(/.*)?|studies/.*)"), OUR_PAGES),
     (re.compile(r"/v1/(studies|schedules)/[^/]*/plots/.*"), plot_page.POLICY),
     (re.compile(r"/docs(/.*)?"), docs_page.POLICY),
     (re.compile(r"/(dashboard|static|csv|artifacts|incompatible-rdb-schema)(/.*)?"), DASHBOARD),

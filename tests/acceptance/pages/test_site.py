@@ -29,7 +29,17 @@ TABLE = f"{HOSTILE},stars\n".encode() + b"".join(b"a review of some words %d,%d\
 DATA = dataset_id("csv", hashlib.sha256(TABLE).hexdigest())
 PAGES = [
     *("/", "/?state=failed", "/studies/done", "/studies/broken", "/studies/done/trials/1", "/studies/alive/trials/0"),
-    *("/compare?study=done&study=alive", "/workers", "/usage", "/schedules", "/new", "/studies/done/timeline"),
+    *(
+        "/compare?study=done&study=alive",
+        "/workers",
+        "/usage",
+        "/tokens",
+        "/audit",
+        "/projects",
+        "/schedules",
+        "/new",
+        "/studies/done/timeline",
+    ),
     *(
         "/studies/done/results",
         "/studies/done/predict",
