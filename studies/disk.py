@@ -43,11 +43,14 @@ def default_reserve(folder: Path) -> int:
 
 
 def disk_of(path: Path) -> str:
-    """Return which disk a path lies on, as a clause: its mount point and what is free there."""
+    """Return which disk a path lies on, as a clause: its mount point and what is free there, bytes or files."""
     mount = path.absolute()
     while not mount.exists() or not mount.is_mount():
         mount = mount.parent
     try:
+        status = os.statvfs(mount)
+        if status.f_files and not status.f_ffree:
+            return f"the disk of {mount}, which can hold no more files (it has no free inodes)"
         size, unit = float(free_bytes(mount)), 0
     except OSError:
         return f"the disk of {mount}"

@@ -18,6 +18,7 @@ from luthier.service.errors import RefusedToStart
 from luthier.service.fleet.local import LocalFleet
 from luthier.service.server.app import Tokens, create_app
 from luthier.service.server.connection import allow_many_files, notice_lost_peers, protocol
+from luthier.service.server.connection_errors import AcceptErrors
 from luthier.service.server.home import HomeLock
 from luthier.service.server.timings import DEFAULT, Timings
 from luthier.service.settings import Settings
@@ -99,6 +100,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer, then call `on_start`."""
+        asyncio.get_running_loop().set_exception_handler(AcceptErrors())
         await super().startup(sockets)
         if self.started and not self.should_exit:
             self._on_start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy
 
+from tests.faults.freezing import frozen
 from tests.support.waiting import until
 
 RESTORE_TRIES = 5  # a service that works may hold what the restore wants to drop, and want what it has dropped
@@ -107,23 +108,9 @@ class PostgresServer:
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 20)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def suspended(self):  # type: ignore[no-untyped-def]
-        """Let none of its processes run in the block: its files are those of one moment."""
-        pids = self.processes()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-
     def copy(self, data: Path) -> "PostgresServer":
         """Copy the files as they are, and return a server over the copy that is not started."""
-        with self.suspended():
+        with frozen(self.processes()):
             shutil.copytree(self.data, data)
         (data / "postmaster.pid").unlink(missing_ok=True)
         copied = PostgresServer(data)

@@ -39,10 +39,14 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount a disk on a new folder until the block ends; the test is skipped where that is not allowed."""
+def small_disk(folder: Path, megabytes: int, files: int | None = None) -> Iterator[SmallDisk]:
+    """Mount a disk on a new folder until the block ends; the test is skipped where that is not allowed.
+
+    `files`: that it can hold, with folders; None: any number.
+    """
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "luthier-test", str(folder)]
+    size = f"size={megabytes}m" + ("" if files is None else f",nr_inodes={files}")
+    command = ["mount", "-t", "tmpfs", "-o", size, "luthier-test", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("this user may not mount a disk")
     try:

@@ -1,31 +1,20 @@
 """The power goes: what is on the disk at that moment is opened elsewhere, perhaps without the ends of some files."""
 
-import contextlib
 import os
 import shutil
-import signal
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.faults.arena import Arena
 from tests.faults.ending import run_to_the_end
+from tests.faults.freezing import frozen
 from tests.faults.kinds.registry import fault
 
 
-@contextlib.contextmanager
-def standing_still(arena: Arena) -> Iterator[None]:
+def standing_still(arena: Arena) -> AbstractContextManager[None]:
     """Nothing of the arena runs in the block: its files are those of one moment."""
     pids = [service.pid for service in arena.services if service.alive]
-    pids += [pid for worker in arena.workers for pid in (worker.pid, *worker.children())]
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+    return frozen([*pids, *(pid for worker in arena.workers for pid in (worker.pid, *worker.children()))])
 
 
 def copy(arena: Arena, folder: Path) -> Arena:

@@ -18,7 +18,7 @@ from luthier.service.storage.database import Database
 from luthier.service.storage.disk_room import DiskRoom
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow
-from luthier.studies.disk import default_reserve, free_bytes
+from luthier.studies.disk import default_reserve, disk_of, free_bytes
 from luthier.studies.protocol import Decision
 from tests.support.harness import Running, ScriptedWorker, held, problem, running
 from tests.support.small_disk import SmallDisk, small_disk
@@ -276,3 +276,12 @@ def test_a_disk_that_became_read_only_is_named_as_such(disk: SmallDisk, tmp_path
     subprocess.run(["mount", "-o", "remount,rw", str(disk.folder)], check=True)
     room._looked = -10.0
     assert room.problem() is None
+
+
+def test_a_disk_that_can_hold_no_more_files_is_told_as_such(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=2, files=4) as disk:
+        assert "MB free" in disk_of(disk.folder / "a")
+        for name in "abc":
+            (disk.folder / name).touch()
+        assert free_bytes(disk.folder) == 0
+        assert "no more files (it has no free inodes)" in disk_of(disk.folder / "a")
