@@ -66,7 +66,7 @@ def test_tokens_are_asked_for(stack: Stack) -> None:
         assert stack.request("GET", path).is_success, path
     claim = {"worker": "stranger", "wait_seconds": 0, "device": "cpu"}
     assert stack.request("POST", "/v1/worker/claim", token="", json=claim).status_code == 401
-    assert stack.request("POST", "/v1/worker/claim", json=claim).status_code == 401, "users are no workers"
+    assert stack.request("POST", "/v1/worker/claim", json=claim).status_code == 403, "users are no workers"
     assert stack.request("GET", "/readyz", token="").is_success
     (bound,) = stack.about("service")["NetworkSettings"]["Ports"]["8000/tcp"]
     assert bound["HostIp"] == "127.0.0.1"
