@@ -122,7 +122,7 @@ def test_a_start_that_is_cut_off_is_done_once(nightly: Callable[..., Nightly], m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(steps.transitions, "resume", killed)  # the old configurations are in the queue
+        patch.setattr(steps.actions, "resume", killed)  # the old configurations are in the queue
         with pytest.raises(KeyboardInterrupt):
             it.house.tick(it.now)
     it.settle()
