@@ -1,7 +1,7 @@
 """Make faults while studies run, and look at every invariant: `python -m tests.faults --faults 1000 --seed 1`.
 
-It prints a line for each round, then the table by kind and database, then what was broken; it exits with 1 if anything
-was.
+It prints a line for each round and what was broken in it, then the table by kind and database, then all that was
+broken; it exits with 1 if anything was.
 """
 
 import argparse
@@ -41,6 +41,7 @@ def run(given: argparse.Namespace, seed: int, keep: Path) -> list[Result]:
             state = f"{len(result.violations)} VIOLATIONS" if result.violations else "well"
             faults_of_round = f"{len(result.injected)} faults in {result.seconds:.0f} s"
             print(f"round {number}: {describe(setting)}: {faults_of_round}: {state}", flush=True)
+            print("".join(f"    {sentence}\n" for sentence in result.violations), end="", flush=True)
             if given.results is not None:
                 with given.results.open("a") as file:
                     file.write(json.dumps(asdict(result)) + "\n")
