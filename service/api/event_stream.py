@@ -2,13 +2,13 @@
 
 An event's id is all that is needed to go on after it: the change, then for each log that is followed how far it was
 sent, as `1234` or `1234;17:2048,18:512` (change; assignment:bytes, ...). What was sent is never sent again in a
-stream. A stream ends with its study, with the service, and after a while in any case.
+stream. A stream ends with its study, with its client's token, with the service, and after a while in any case.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -28,6 +28,7 @@ KINDS = ("study", "trial", "report", "log")
 ID = re.compile(r"(0|[1-9][0-9]{0,17})(?:;((?:[1-9][0-9]{0,17}:[0-9]{1,12}(?:,|$)){0,200}))?", re.ASCII)
 RETRY_MILLISECONDS = 1_000  # until a client whose stream has ended comes again
 AGAIN_SECONDS = 1.0  # until a stream reads again what it could not read
+ALLOWED_SECONDS = 10.0  # at most, between two looks whether the client's token is still good
 LATER = "The events after that id are not kept any more: read the studies and trials again."
 FUTURE = (
     "This service has not given that id yet, as after a restore of its database: read the studies and trials again."
@@ -90,7 +91,9 @@ class Wanted:
 class EventStream:
     """A stream that was opened; `sent` yields what goes to the client."""
 
-    def __init__(self, feed: Feed, wanted: Wanted, position: Position | None, name: str | None) -> None:
+    def __init__(
+        self, feed: Feed, wanted: Wanted, position: Position | None, name: str | None, is_allowed: Callable[[], bool]
+    ) -> None:
         """Begin after `position`, or now.
 
         Args:
@@ -98,7 +101,9 @@ class EventStream:
             wanted: the events to send.
             position: where the client has got to; None: it begins.
             name: of the study that it is about; None for all.
+            is_allowed: returns whether the client's token is still good; a thread calls it. Raises SQLAlchemyError.
         """
+        self._is_allowed = is_allowed
         self._feed, self._wanted, self._given, self._name = feed, wanted, position, name
         self._cursor = 0
         self._first: list[Event] = []
@@ -137,15 +142,20 @@ class EventStream:
 
     async def sent(self) -> AsyncIterator[ServerSentEvent]:
         """Yield what goes to the client until the stream ends."""
-        until = time.monotonic() + self._feed.stream_seconds
+        looked = time.monotonic()
+        until = looked + self._feed.stream_seconds
         try:
             yield ServerSentEvent(id=self._id(), retry=RETRY_MILLISECONDS)  # an id without data: the client's first
             for message in self._opening():
                 yield message
             is_current = self._given is None or self._reset is not None
             while not self._over and not self._feed.closed and time.monotonic() < until:
-                news, wait = self._feed.news, until - time.monotonic()
+                news, wait = self._feed.news, min(until - time.monotonic(), ALLOWED_SECONDS)
                 try:
+                    if looked + ALLOWED_SECONDS <= time.monotonic():
+                        looked = time.monotonic()
+                        if not await self._feed.in_thread(self._is_allowed):
+                            return
                     async for message in self._due():
                         is_current |= message.event == "study"
                         yield message

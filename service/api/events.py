@@ -55,9 +55,15 @@ async def _opened(
         with service.core.database.reading() as session:
             return None if name is None else study_rows.find(session, name).id
 
+    token_id = current().token_id
+
+    def is_allowed() -> bool:
+        token = None if token_id is None else service.tokens.by_id(token_id)
+        return token_id is None or (token is not None and token.is_live)
+
     wanted = Wanted(current().project, await service.feed.in_thread(find), frozenset(kinds or KINDS), trial)
     with service.feed.joined(client_of(request.scope)):
-        stream = EventStream(service.feed, wanted, position, name)
+        stream = EventStream(service.feed, wanted, position, name, is_allowed)
         await stream.open()
         yield stream
 

@@ -11,7 +11,7 @@ import pytest
 from luthier.service.access.known_tokens import KnownTokens
 from luthier.service.access.secrets import digest_of
 from luthier.service.access.tokens import RESERVED
-from luthier.service.api import callers
+from luthier.service.api import callers, event_stream
 from luthier.service.caller import SERVICE
 from luthier.service.server.app import Tokens
 from tests.support.harness import Running, paths, problem, running, spec
@@ -263,3 +263,13 @@ def test_a_page_that_is_refused_says_why(guarded: Running) -> None:
     assert "/tokens" not in home
     assert 'href="/new"' not in home
     assert 'href="/tokens"' in guarded.client.get("/", headers={"Accept": "text/html"}).text
+
+
+def test_a_stream_of_events_ends_with_its_token(guarded: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "ALLOWED_SECONDS", 0.05)
+    token = made(guarded, "listener")
+    with guarded.anyone.stream("GET", "/v1/events", headers=bearer(token["secret"])) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        assert guarded.client.delete(f"/v1/tokens/{token['id']}").status_code == 204
+        assert "event" not in "".join(lines)  # it ends, or the client's time is over
