@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import signal
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from tests.support.command_line import command_in
-from tests.support.served import Served, descendants, environment, spec
+from tests.support.served import Served, descendants, environment, serving, spec
 from tests.support.waiting import until
 
 SECRETS = {
@@ -54,11 +55,11 @@ def check(where: str, content: bytes, wanted: list[str]) -> None:
         assert not found, f"{name} holds {found}"
 
 
-def check_files(folder: Path) -> int:
+def check_files(folder: Path, *more: str) -> int:
     """Look at every file of a folder, hidden ones and the journals of databases too; return how many there were."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     for path in files:
-        check(str(path), path.read_bytes(), [*PARTS, WRONG])
+        check(str(path), path.read_bytes(), [*PARTS, WRONG, *more])
     return len(files)
 
 
@@ -142,6 +143,26 @@ def test_planted_secrets_are_found_nowhere(
     check_rows(guarded.environment["LUTHIER_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://"))
     guarded.kill(signal.SIGTERM)
     assert check_files(tmp_path) > 5
+
+
+@pytest.mark.full
+@pytest.mark.timeout(180)
+def test_a_run_and_a_back_up_hold_no_secret(tiny: Path, tmp_path: Path) -> None:
+    """What `luthier run` prints and leaves, and a back-up of its home, with a token of a person made meanwhile."""
+    home, target = tmp_path / "home", tmp_path / "backup"
+    kept = {name: value for name, value in SECRETS.items() if name != "LUTHIER_TOKEN"}
+    variables = environment(home, tiny, **kept)
+    luthier = command_in(tmp_path)
+    short = {"learning_rate": 1e-3, "epochs": 1}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec(tiny, "run", space=short, budget={"trials": 1})))
+    done = luthier("run", "spec.yaml", **variables)
+    assert done.returncode == 0, done.stderr
+    with serving(variables | SECRETS, SECRETS["LUTHIER_TOKEN"]) as served:
+        token = served.client.post("/v1/tokens", json={"name": "anna", "scopes": ["read"]}).json()["secret"]
+        saved = luthier("backup", target, **variables)
+    assert saved.returncode == 0, saved.stderr
+    check("output", (done.stdout + done.stderr + saved.stdout + saved.stderr).encode(), [*PARTS, token])
+    assert check_files(tmp_path, token) > check_files(target, token) > 3
 
 
 def test_commands_that_fail_print_no_secret(tmp_path: Path) -> None:
