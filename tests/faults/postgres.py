@@ -17,10 +17,9 @@ from tests.support.waiting import until
 
 RESTORE_TRIES = 5  # a service that works may hold what the restore wants to drop, and want what it has dropped
 USER = "pgserver"  # Postgres refuses to run as root
-MEMORY_ONLY = (
+MEMORY_ONLY = (  # a commit is in the system's page cache when it is answered, so that a killed server keeps it
     "fsync=off",
     "full_page_writes=off",
-    "synchronous_commit=off",
     "shared_buffers=32MB",
     "max_connections=60",
 )
