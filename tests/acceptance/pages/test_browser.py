@@ -59,6 +59,7 @@ def test_a_wrong_token_is_told_and_the_right_one_leads_on(page: Page, service: E
     assert cookie.get("sameSite") == "Strict"
 
 
+@pytest.mark.full
 def test_the_dashboard_draws_a_study(page: Page, service: Embedded) -> None:
     log_in(page, service, "/dashboard", service.token)
     page.get_by_text("violins").click()

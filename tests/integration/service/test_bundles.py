@@ -24,6 +24,7 @@ def ended(house_sqlite: Running) -> Running:
     return house_sqlite
 
 
+@pytest.mark.full
 def test_a_bundle_holds_the_study_and_every_value(ended: Running, tmp_path: Path) -> None:
     with Client(ended.url) as client:
         file = client.export_bundle("s1", tmp_path / "s1.zip")

@@ -133,6 +133,7 @@ def test_a_model_whose_trial_is_not_known_answers_nothing(house: Running, worker
     assert "Model (" in house.client.get("/studies/s1").text
 
 
+@pytest.mark.full
 def test_a_prediction_that_is_cancelled_says_by_what(house: Running, worker: ScriptedWorker) -> None:
     extended(house, worker)
     asked = predicted(house)

@@ -233,6 +233,7 @@ def test_what_is_refused(house: Running, worker: ScriptedWorker) -> None:
     assert house.study()["spec"]["budget"]["trials"] == 3
 
 
+@pytest.mark.full
 def test_a_space_that_is_exhausted(house: Running) -> None:
     house.finished(space=GRID, sampler={"name": "grid"}, budget={"trials": 50})
     said = problem(extend(house, trials=60), 409)["detail"]
@@ -276,6 +277,7 @@ def test_repetitions_are_those_of_todays_best(house: Running, worker: ScriptedWo
     assert house.client.get("/v1/studies/s1/model").status_code == 200
 
 
+@pytest.mark.full
 def test_two_services_extend_one_study(database_url: str, tmp_path: Path) -> None:
     """Both get an answer, the larger total holds, and no trial is drawn twice."""
     with running(tmp_path / "home", database_url) as one, running(tmp_path / "home", database_url) as two:

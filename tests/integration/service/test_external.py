@@ -90,6 +90,7 @@ def test_a_lost_trainers_trial_is_given_to_the_next_who_can_continue(house: Runn
     assert trainer.tell(again)["value"] == 0.6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_lost_first", [True, False], ids=["before the stop", "after it"])
 def test_a_study_that_is_stopped_waits_for_no_trainer_that_is_lost(house: Running, is_lost_first: bool) -> None:
     trainer = Trainer(house, budget={"trials": 5})

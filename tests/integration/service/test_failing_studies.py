@@ -20,6 +20,7 @@ def fail_times(worker: ScriptedWorker, times: int, text: str = "No such layer.")
         fail(worker, worker.take(), text=text)
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_it_is_paused_with_the_commonest_reason_first(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, **SERIAL)

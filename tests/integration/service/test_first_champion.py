@@ -29,6 +29,7 @@ def winners(it: Nightly, accuracy: float) -> None:
     it.worker.evaluation = {"test": {"accuracy": accuracy, "loss": 0.4}}
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_nothing_is_in_use_until_a_winner_beats_the_most_frequent_answer(nightly: Callable[..., Nightly]) -> None:
     it = against(nightly(), 0.8)

@@ -181,6 +181,7 @@ def test_a_process_that_a_full_disk_killed_is_no_loss(
     assert losses(house) == 0
 
 
+@pytest.mark.full
 def test_files_over_http_wait_for_room(disk: SmallDisk, database_url: str) -> None:
     with running(disk.folder / "home", database_url) as house:
         worker = house.worker()

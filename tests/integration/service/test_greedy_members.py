@@ -28,6 +28,7 @@ def test_runs_of_a_schedule_count_as_those_of_who_made_it(tmp_path: Path) -> Non
         assert study["counts"]["running"] == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("flood", ["predictions", "studies"])
 def test_a_flood_of_one_project_stops_no_work_of_another(house_sqlite: Running, flood: str) -> None:
     house = house_sqlite

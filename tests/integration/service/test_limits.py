@@ -49,6 +49,7 @@ def refused(response: httpx.Response, setting: str) -> int:
     return int(response.headers["Retry-After"])
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_the_last_places_for_studies_are_given_once_also_by_two_services(database_url: str, tmp_path: Path) -> None:
     answers: list[httpx.Response] = []

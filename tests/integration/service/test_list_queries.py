@@ -52,6 +52,7 @@ def full_house(house: Running) -> Running:
     return house
 
 
+@pytest.mark.full
 def test_a_page_of_fifty_takes_as_many_queries_as_a_page_of_one(full_house: Running) -> None:
     house = full_house
     add_study(house, "long", 60)
@@ -68,6 +69,7 @@ def test_a_page_of_fifty_takes_as_many_queries_as_a_page_of_one(full_house: Runn
     assert len(sent) <= 5
 
 
+@pytest.mark.full
 def test_a_list_shows_each_study_and_schedule_as_its_own_page_does(full_house: Running) -> None:
     house = full_house
     for noun in ("studies", "schedules"):

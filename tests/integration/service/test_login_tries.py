@@ -68,6 +68,7 @@ def test_right_tokens_are_not_counted(guarded: Running) -> None:
     assert {login(guarded, USER).status_code for _ in range(3 * TRIES)} == {303}
 
 
+@pytest.mark.full
 def test_all_addresses_together_have_a_limit(guarded: Running, clock: Clock) -> None:
     for i in range(ALL_TRIES):
         assert login(guarded, "a wrong one", f"192.0.2.{i}").status_code == 401

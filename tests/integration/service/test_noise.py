@@ -31,6 +31,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"log.txt"}
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_the_baseline_is_scored_beside_the_winner_and_its_gain_is_called_noise(
     house: Running, worker: ScriptedWorker

@@ -61,6 +61,7 @@ def path_of(template: str) -> str:
     return re.sub(r"\{([^}]*)\}", lambda match: VALUES[match[1]], named)
 
 
+@pytest.mark.full
 def test_every_get_answers_as_described(full: Running, document: dict[str, Any]) -> None:
     seen = 0
     for template, item in document["paths"].items():

@@ -45,6 +45,7 @@ def slots(house: Running, count: int, gpu: dict[str, Any] = A) -> list[ScriptedW
     return found
 
 
+@pytest.mark.full
 def test_trials_share_a_gpu_by_bytes(house: Running) -> None:
     workers = slots(house, 5)
     started(house)

@@ -159,6 +159,7 @@ def test_a_plot_is_kept_until_a_trial_ends(house: Running, worker: ScriptedWorke
     problem(house.client.get(path("history")), 409)
 
 
+@pytest.mark.full
 def test_running_trials_appear_after_a_while(
     house: Running, worker: ScriptedWorker, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

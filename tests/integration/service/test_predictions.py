@@ -155,6 +155,7 @@ def test_a_table_that_finds_no_room_is_refused_and_leaves_nothing(tmp_path: Path
         assert send(house).status_code == 202
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_files_of_predictions_are_no_orphans(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 1})

@@ -77,6 +77,7 @@ def test_names_become_unique_within_a_project_and_every_row_stays(database: Data
     database.dispose()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("at", ["DROP TABLE luthier_study", "ALTER TABLE _alembic_tmp_luthier_dataset RENAME"])
 def test_a_migration_that_is_cut_off_has_changed_nothing(tmp_path: Path, at: str) -> None:
     """The files are copied in the middle: what a killed process, or a power cut, leaves."""

@@ -14,6 +14,7 @@ from tests.support.tiers import a_few
 pytestmark = pytest.mark.both_databases
 
 
+@pytest.mark.full
 def test_others_go_on_and_so_does_it_once_it_can(
     house: Running, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,6 +34,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_used_is_told_and_leaves_nothing(small: Running, name: str) -> None:
     file, content, status, told = REFUSED[name]

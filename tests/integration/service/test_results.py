@@ -108,6 +108,7 @@ def test_a_report_says_how_exact_its_scores_are(house: Running, worker: Scripted
     assert "is within the noise and may be chance" in page
 
 
+@pytest.mark.full
 def test_an_external_study_has_a_report_and_no_tables(house: Running) -> None:
     house.client.post("/v1/studies", json=external.document(budget={"trials": 1})).raise_for_status()
     token = house.client.post("/v1/studies/tuning/ask", json={}).json()["token"]

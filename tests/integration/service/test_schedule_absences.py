@@ -14,6 +14,7 @@ from tests.support.tiers import a_few
 SCHEDULE = {"study": template(parallel=1), "skip_if_unchanged": False}
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_a_schedules_study_is_tried_again_by_itself(nightly: Callable[..., Nightly], house: Running) -> None:
     """Nobody would resume it; its data comes back after an hour."""

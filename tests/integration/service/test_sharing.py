@@ -68,6 +68,7 @@ def played(house: Running, seconds: float, rounds: int, crew: int = 4, **of: flo
     return used
 
 
+@pytest.mark.full
 def test_two_studies_share_by_their_weights(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, "a", weight=3, **LONG)
     house.started(worker, "b", **LONG)

@@ -66,6 +66,7 @@ def test_an_onnx_file_is_made_followed_downloaded_and_deleted(house: Running, wo
     assert house.client.get(PATH).headers["location"] == "/studies/s1"
 
 
+@pytest.mark.full
 def test_what_has_no_onnx_file_shows_no_button(house: Running) -> None:
     house.client.post("/v1/studies", json=external.document()).raise_for_status()
     house.finished(task="text-generation", objective={"metric": "loss", "direction": "minimize"}, budget={"trials": 1})

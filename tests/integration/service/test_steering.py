@@ -45,6 +45,7 @@ def test_the_commands_about_one_trial(house: Running, study: ScriptedWorker) -> 
     assert [trial["number"] for trial in json.loads(both.stdout)] == [2, 3]
 
 
+@pytest.mark.full
 def test_tags_and_notes_on_the_command_line(house: Running) -> None:
     for name in ("s1", "s2"):
         house.create(name)

@@ -97,6 +97,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("changes", "path"), WRONG, ids=lambda value: str(value)[:30])
 def test_a_wrong_change_gets_a_sentence(inspected: Running, changes: dict[str, Any], path: str) -> None:
     assert paths(patch(inspected, **changes)) == {path}

@@ -27,6 +27,7 @@ def luthier(house: Running, *words: str, token: str = USER) -> Result:
     return CliRunner().invoke(app, [*words], env={"LUTHIER_SERVER": house.url, "LUTHIER_TOKEN": token})
 
 
+@pytest.mark.full
 def test_a_secret_can_be_piped_and_used(guarded: Running) -> None:
     done = luthier(guarded, "token", "create", "ci", "-s", "write", "--project", "vision", "--expires", "30d")
     assert done.exit_code == 0, done.stderr

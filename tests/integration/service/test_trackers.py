@@ -52,6 +52,7 @@ def check_whole(tracker: RecordingTracker, house: Running) -> None:
     assert study.best.model_dump(mode="json") == house.study()["best"]
 
 
+@pytest.mark.full
 def test_a_study_is_told_while_it_runs_and_again_afterwards(
     house: Running, worker: ScriptedWorker, client: Client
 ) -> None:

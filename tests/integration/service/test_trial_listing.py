@@ -52,6 +52,7 @@ VALUES = {
 }
 
 
+@pytest.mark.full
 def test_trials_are_sorted_by_what_they_show(house: Running, worker: ScriptedWorker) -> None:
     house.started(worker, parallel=1, budget={"trials": 9}, space=SPACE)
     for number in range(8):

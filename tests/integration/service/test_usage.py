@@ -65,6 +65,7 @@ def drain_with_logs(worker: ScriptedWorker) -> None:
         worker.work(a)
 
 
+@pytest.mark.full
 def test_usage_tells_every_byte_once_and_the_largest_first(
     house: Running, worker: ScriptedWorker, client: Client
 ) -> None:

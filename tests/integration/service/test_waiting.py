@@ -193,6 +193,7 @@ def _ended(house: Running, name: str) -> dict[str, Any] | None:
     return study if study["finished_at"] is not None else None
 
 
+@pytest.mark.full
 def test_work_is_counted_as_claims_hand_it_out(house: Running, worker: ScriptedWorker) -> None:
     def work(only: str | None = None) -> int:
         with house.core.database.reading() as session:

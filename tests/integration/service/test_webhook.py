@@ -76,6 +76,7 @@ def deliver(house: Running) -> None:
     house.app.state.service.scheduler.deliver()
 
 
+@pytest.mark.full
 def test_a_run_is_told_of_once_and_signed(told: Running, receiver: Receiver) -> None:
     it = Nightly(told, told.worker())
     run = it.run("a")
@@ -137,6 +138,7 @@ def test_one_that_cannot_be_reached_is_told_later(told: Running, receiver: Recei
     assert json.loads(receiver.taken[1][1])["data"]["run"]["message"] == "It is gone."
 
 
+@pytest.mark.full
 def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     told: Running, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,6 +159,7 @@ def test_neither_address_nor_secret_is_in_the_database_or_the_log(
     assert not any(secret in caplog.text for secret in secrets)
 
 
+@pytest.mark.full
 def test_the_end_of_a_study_is_told_once_and_signed_and_tried_again(told: Running, receiver: Receiver) -> None:
     receiver.status = 500
     told.finished()

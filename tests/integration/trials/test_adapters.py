@@ -121,6 +121,7 @@ def test_a_strategy_that_no_trial_leaves_a_block_is_refused(
     )
 
 
+@pytest.mark.full
 def test_of_several_models_the_fraction_counts(assign: Assign, session: Memory, model: Path, tmp_path: Path) -> None:
     models = [str(model), str(tiny_model(tmp_path / "other", layers=4))]
     for depth, fits in ((0.5, True), (1.0, False)):

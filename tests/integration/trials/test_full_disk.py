@@ -21,6 +21,7 @@ def full() -> Any:
     raise OSError(28, "No space left on device")
 
 
+@pytest.mark.full
 def test_a_trial_waits_for_room_and_loses_nothing(assign: Assign, tmp_path: Path) -> None:
     plain = Memory(tmp_path / "plain")
     train(assign(), plain, ModelCache())

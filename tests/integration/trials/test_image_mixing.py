@@ -115,6 +115,7 @@ def test_an_alpha_of_0_mixes_nothing(pictures: Callable[..., Assignment]) -> Non
     assert study.task.collate_targets(batch, rows)[SHARE].tolist() == [1, 1, 1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("augmentation", a_few(1, ["cutmix", "mixup"]))
 def test_a_mixed_trial_repeats_itself_and_resumes_exactly(
     pictures: Callable[..., Assignment], tmp_path: Path, augmentation: str

@@ -91,6 +91,7 @@ def test_poolings_have_prefixes_of_their_own(assign: Assign, modernbert: str, tm
     assert losses[0] == losses[2] != losses[1] == losses[3]
 
 
+@pytest.mark.full
 def test_auto_is_what_the_probe_found(assign: Assign, modernbert: str, tmp_path: Path) -> None:
     given = with_pooling("auto", model=modernbert)
     session = Memory(tmp_path / "inspection")

@@ -116,6 +116,7 @@ def answers(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return ask(tmp_path_factory.mktemp("hub"), names, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0")
 
 
+@pytest.mark.full
 def test_safetensors_and_small_files_are_downloaded(answers: dict[str, object]) -> None:
     assert answers["people/bert"] == ["config.json", "model.safetensors", "tokenizer.json", "vocab.txt"]
 
