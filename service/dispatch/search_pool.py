@@ -18,7 +18,7 @@ from luthier.service.errors import Unavailable
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.search.search import Search
-from luthier.studies.search.study_trials import Misnumbered
+from luthier.studies.search.study_trials import Contradicted, Misnumbered
 
 __all__ = ["SearchPool", "resolved_space"]
 ADOPTION_SECONDS = 10.0  # until trials that a crash left in Optuna alone are read; a turn lasts longer
@@ -62,7 +62,9 @@ class SearchPool(OpenSearches):
             with self._isolated(study):
                 search = self.get(study)
                 search_repair.replay_reports(self._database, search, row, step - 1)
-                return search.report(row.number, step, value)
+                prune = search.report(row.number, step, value)
+                search_repair.check_end(self._database, search, row)
+                return prune
         return False
 
     def tell(self, study: StudyRow, row: AssignmentRow) -> None:
@@ -91,7 +93,7 @@ class SearchPool(OpenSearches):
 
     def failed(self, study: StudyRow, doing: Doing, error: Exception) -> int:
         """Note that a study's search raised an error, and open it anew at its next use; see `SearchFaults.note`."""
-        if isinstance(error, Misnumbered):
+        if isinstance(error, Misnumbered | Contradicted):
             self._damaged.add(study.id)
         elif isinstance(error, IntegrityError):
             self._remove_orphans()

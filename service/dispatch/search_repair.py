@@ -14,6 +14,7 @@ from luthier.service.storage.tables import AssignmentRow, ReportRow
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.search.restoring import KnownTrial
 from luthier.studies.search.search import Search
+from luthier.studies.search.study_trials import Contradicted
 
 PAUSE_SECONDS = 0.005  # between two of many writes: the lock on SQLite is not fair, and others write too
 KEEP_SECONDS = 10.0  # between two looks at whether the turn is still the own one
@@ -45,6 +46,15 @@ def tell(database: Database, search: Search, row: AssignmentRow) -> None:
     """Tell Optuna how a trial ended, after the evaluations that it lacks."""
     replay_reports(database, search, row, row.step)
     search.tell(row.number, _end(row), row.value, _reason(row))
+
+
+def check_end(database: Database, search: Search, row: AssignmentRow) -> None:
+    """Look whether a trial that Optuna takes for ended still runs. Raises Contradicted where it does."""
+    if search.has_ended(row.number):
+        with database.reading() as session:
+            state = session.scalar(select(AssignmentRow.state).where(AssignmentRow.id == row.id))
+        if state not in FINISHED:
+            raise Contradicted(f"trial {row.number} has ended for Optuna, and is {state}")
 
 
 def forgotten(database: Database, study_id: int) -> frozenset[int]:

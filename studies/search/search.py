@@ -30,7 +30,7 @@ from luthier.studies.search.pruning import OWN_SEED, is_pruned
 from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
 from luthier.studies.search.storage import Storage
 from luthier.studies.search.storage_view import StorageView
-from luthier.studies.search.study_trials import StudyTrials, Writing
+from luthier.studies.search.study_trials import Contradicted, StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
@@ -195,6 +195,10 @@ class Search:
         decision = {PRUNED_AT: step} if prune else {}
         return prune if self._trials.store_report(trial, step, value, before=decision, after=view.notes) else True
 
+    def has_ended(self, number: int) -> bool:
+        """Return whether a trial has ended, as far as Optuna knows. Raises LookupError for an unknown trial."""
+        return self._trials.get(number).state.is_finished()
+
     def has_report(self, number: int, step: int) -> bool:
         """Return whether the score of evaluation `step` is stored. Raises LookupError for an unknown trial."""
         return step in self._trials.get(number).intermediate_values
@@ -210,12 +214,15 @@ class Search:
 
         Raises:
             ValueError: For a complete trial without a finite value, or a state that is no end.
+            Contradicted: It has ended otherwise.
             LookupError: For a trial that does not exist.
         """
         trial = self._trials.get(number)
         end = end_of(trial, state, value, reason)
         if not trial.state.is_finished():
             self._trials.store_end(trial, end.state, end.values, end.notes)
+        elif trial.state != end.state:
+            raise Contradicted(f"trial {number} ended as {end.state.name}, and for Optuna as {trial.state.name}")
 
     def restore(self, known: Sequence[KnownTrial], keep: Callable[[], None], anew: bool = False) -> None:
         """Write into the storage what it lacks of the service's trials; see `restoring.restore`.

@@ -27,6 +27,10 @@ class Misnumbered(RuntimeError):
     """Optuna gave a new trial another number than ours: trials of the study were deleted there."""
 
 
+class Contradicted(RuntimeError):
+    """Optuna knows another end of a trial than our rows: they are of another time, as after a restore of a back-up."""
+
+
 class StudyTrials:
     """The trials of one study, by number. Safe to use from many threads.
 

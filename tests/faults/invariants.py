@@ -61,8 +61,15 @@ def _has_lost_all(evidence: Evidence, row: Any) -> bool:
 
 
 def told_once(evidence: Evidence) -> Iterator[str]:
-    """Each trial came to its end once: in our rows, and in Optuna."""
-    ends = Counter((edge.what, edge.row_id) for edge in evidence.edges if _is_end(edge))
+    """Each trial came to its end once: in our rows, and in Optuna.
+
+    Trials that are written into Optuna anew, after a restore, may get the ids of those before them.
+    """
+    ends: Counter[tuple[str, int]] = Counter()
+    for edge in evidence.edges:
+        if edge.what == "trials" and edge.old is None:
+            ends[edge.what, edge.row_id] = 0
+        ends[edge.what, edge.row_id] += _is_end(edge)
     kinds = {("luthier_assignment", row.id): row.kind for row in evidence.assignments}
     for (what, row_id), count in ends.items():
         if count > 1 and what != "luthier_study" and kinds.get((what, row_id)) != "evaluate":

@@ -5,8 +5,8 @@ import time
 from tests.faults.arena import Arena
 from tests.faults.kinds.registry import fault
 
-# The service says once that Optuna has lost trials, with a traceback, and writes them anew.
-BEHIND = {"Misnumbered", "Record does not exist"}
+# The service says once that Optuna's trials are of another time, with a traceback, and writes them anew.
+BEHIND = {"Misnumbered", "Contradicted", "Record does not exist"}
 
 
 @fault("a back-up is restored under a running service")

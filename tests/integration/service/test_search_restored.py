@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from luthier.service.lifecycle import study_rows
+from luthier.studies.protocol import Decision
 from tests.support.harness import Running, ScriptedWorker, optuna_trials, running, spec
 
 pytestmark = pytest.mark.both_databases
@@ -251,3 +252,27 @@ def test_two_services_at_once(house: Running, worker: ScriptedWorker, database_u
         assert house.study()["state"] == "completed"
         assert facts(database_url)[:4] == before
         assert [t.number for t in house.optuna()] == list(range(10))
+
+
+@pytest.mark.parametrize("reports", [1, pytest.param(0, marks=pytest.mark.full)])
+def test_an_end_that_only_optuna_has_ends_no_trial(
+    house: Running, worker: ScriptedWorker, database_url: str, reports: int
+) -> None:
+    """As after a restore of a back-up, under which an end of a later time was told."""
+    house.started(worker, budget={"trials": 4}, parallel=1)
+    worker.train(worker.take())
+    a = worker.take()
+    run(database_url, f"UPDATE trials SET state = 'COMPLETE' WHERE number = {a.number}")
+    house.app.state.service.core.searches.forget(1)
+    for step in range(1, 1 + reports):
+        assert worker.report(a, step, 0.1) is Decision.CONTINUE
+    worker.finish(a, "failed", reason="error", problem={"message": "no"})
+    a = worker.claim(wait_seconds=30)
+    assert a is not None
+    worker.train(a)
+    worker.drain()
+    assert house.study()["state"] == "completed"
+    ours = [trial["state"] for trial in house.trials()]
+    assert ours == ["complete", "failed", "complete", "complete"]
+    assert [trial.state.name for trial in house.optuna()] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert house.optuna()[1].intermediate_values == dict.fromkeys(range(1, 1 + reports), 0.1)
