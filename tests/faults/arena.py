@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 ENDED = ("completed", "stopped", "cancelled", "failed")
 WORKERS = {"scripted": 5, "parents": 3, "real": 2}
-PATIENCE_SECONDS = 90.0  # until something that must happen is taken for never to happen
+PATIENCE_SECONDS = 300.0  # until something that must happen is taken for never to happen
 
 
 class Arena:
