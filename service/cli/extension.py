@@ -23,6 +23,7 @@ OPTIONS = {
     "wall_clock_seconds": "--hours",
     "gpu_seconds": "--gpu-seconds",
     "failures": "--failures",
+    "patience": "--patience",
 }
 
 
@@ -39,6 +40,9 @@ def extend(
     ] = None,
     gpu_seconds: Annotated[float | None, typer.Option(min=0, metavar="S", help="So many GPU seconds more.")] = None,
     failures: Annotated[int | None, typer.Option(min=1, metavar="N", help="So many failed trials more.")] = None,
+    patience: Annotated[
+        str | None, typer.Option(metavar="N", help="So many trials more without a better one; none for no such limit.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="SCORE", help="A new target in place of the present one; none for no target.")
     ] = None,
@@ -52,14 +56,20 @@ def extend(
     """
     seconds = None if hours is None else hours * HOUR
     more = {"trials": trials, "wall_clock_seconds": seconds, "gpu_seconds": gpu_seconds, "failures": failures}
-    added = {key: value for key, value in more.items() if value is not None}
+    added: dict[str, float] = {key: value for key, value in more.items() if value is not None}
+    replaced: dict[str, float | None] = {}
+    if target is not None:
+        replaced["target"] = _target(target)
+    if patience is not None:
+        if patience.strip().lower() == NONE:
+            replaced["patience"] = None
+        else:
+            added["patience"] = _patience(patience)
     with connect(server, token) as client:
         present = client.get(name)
-        if present.state == "completed" and not added and target is None:
+        if present.state == "completed" and not added and not replaced:
             raise CommandError(USAGE, f"{name} has used its budget up: say how much more it gets, such as --trials 20.")
-        budget = _totals(present, added)
-        if target is not None:
-            budget["target"] = _target(target)
+        budget = _totals(present, added) | replaced
         study = client.extend(name, budget)
     emit(study, output, *study_tables(study))
 
@@ -72,6 +82,12 @@ def _totals(study: "StudyView", added: dict[str, float]) -> dict[str, Any]:
             limits = ", ".join(f"{limit} {value:g}" for limit, value in present.items() if value is not None)
             raise CommandError(USAGE, f"{OPTIONS[key]}: {study.name} has no such limit; its budget is {limits}.")
     return {key: present[key] + value for key, value in added.items()}
+
+
+def _patience(text: str) -> int:
+    if text.strip().isdecimal() and int(text) > 0:
+        return int(text)
+    raise CommandError(USAGE, f"--patience: {text} is neither a number of trials, from 1 on, nor {NONE}.")
 
 
 def _target(text: str) -> float | None:

@@ -13,7 +13,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound, invalid
-from luthier.service.lifecycle import datasets, failing_studies, packed_winner, retraining, transitions, winner
+from luthier.service.lifecycle import (
+    datasets,
+    failing_studies,
+    packed_winner,
+    patience,
+    retraining,
+    transitions,
+    winner,
+)
 from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_seconds
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
@@ -25,7 +33,14 @@ from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialSta
 from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec, is_better
 
-GROWING = ("trials", "wall_clock_seconds", "gpu_seconds", "failures", "trial_seconds")  # a larger number is more
+GROWING = (
+    "trials",
+    "wall_clock_seconds",
+    "gpu_seconds",
+    "failures",
+    "trial_seconds",
+    "patience",
+)  # a larger number is more
 
 
 def extend(session: Session, leases: Leases, store: FileStore, study: StudyRow, totals: Budget) -> None:
@@ -125,6 +140,10 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     if budget.target is not None and best is not None and reaches(best, budget.target, study.spec.maximize):
         text = f"must be better than {best.value:g}, which trial {best.number} has reached; or null for none"
         problems.append(("target", text))
+    row = patience.row_of(session, study) if budget.patience is not None else None
+    if row is not None and budget.patience is not None and row.length >= budget.patience:
+        text = f"must be more than {row.length}, as so many trials in a row were no better than trial {row.best}"
+        problems.append(("patience", f"{text}; or null for none"))
     return problems
 
 
