@@ -3,6 +3,7 @@
 from pydantic import Field, FiniteFloat
 
 from luthier.studies.documents import Document, Path
+from luthier.studies.expected_gain import LEAST_TRIALS
 
 
 class Budget(Document):
@@ -25,6 +26,12 @@ class Budget(Document):
         exclude_if=lambda patience: patience is None,
         description="Stop once so many trials in a row have ended without a better score.",
     )
+    expected_gain: FiniteFloat | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda gain: gain is None,
+        description="Stop once the rest of the budget is expected to better the score by less, in the metric's units.",
+    )
     trial_seconds: FiniteFloat | None = Field(
         None,
         gt=0,
@@ -39,7 +46,17 @@ def budget_problems(budget: Budget) -> list[tuple[Path, str]]:
         problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
     if budget.patience is not None and budget.trials is not None:
         problems += patience_problems(budget.patience, budget.trials, "raise budget.trials")
+    if budget.expected_gain is not None and budget.trials is not None:
+        problems += gain_problems(budget.trials, "raise budget.trials")
     return problems
+
+
+def gain_problems(trials: int, more: str) -> list[tuple[Path, str]]:
+    """Return why no gain can be expected before a study ends; the arguments are those of `patience_problems`."""
+    if trials > LEAST_TRIALS:
+        return []
+    text = f"can end no study of {trials} trials: an estimate needs {LEAST_TRIALS} that have ended, and one to come; "
+    return [(("budget", "expected_gain"), f"{text}{more}, so that it has more, or leave it out")]
 
 
 def patience_problems(patience: int, trials: int, more: str) -> list[tuple[Path, str]]:

@@ -46,6 +46,9 @@ def extend(
     target: Annotated[
         str | None, typer.Option(metavar="SCORE", help="A new target in place of the present one; none for no target.")
     ] = None,
+    expected_gain: Annotated[
+        str | None, typer.Option(metavar="GAIN", help="A smaller expected gain to stop at; none for no such limit.")
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -59,7 +62,9 @@ def extend(
     added: dict[str, float] = {key: value for key, value in more.items() if value is not None}
     replaced: dict[str, float | None] = {}
     if target is not None:
-        replaced["target"] = _target(target)
+        replaced["target"] = _score("--target", target)
+    if expected_gain is not None:
+        replaced["expected_gain"] = _score("--expected-gain", expected_gain)
     if patience is not None:
         if patience.strip().lower() == NONE:
             replaced["patience"] = None
@@ -90,10 +95,10 @@ def _patience(text: str) -> int:
     raise CommandError(USAGE, f"--patience: {text} is neither a number of trials, from 1 on, nor {NONE}.")
 
 
-def _target(text: str) -> float | None:
+def _score(option: str, text: str) -> float | None:
     if text.strip().lower() == NONE:
         return None
     try:
         return float(text)
     except ValueError:
-        raise CommandError(USAGE, f"--target: {text} is neither a score nor {NONE}.") from None
+        raise CommandError(USAGE, f"{option}: {text} is neither a score nor {NONE}.") from None

@@ -16,6 +16,7 @@ from luthier.service.errors import Conflict, Invalid, NotFound, invalid
 from luthier.service.lifecycle import (
     datasets,
     failing_studies,
+    going_on,
     packed_winner,
     patience,
     retraining,
@@ -113,6 +114,8 @@ def _smaller(study: StudyRow, given: dict[str, Any]) -> list[tuple[str, str]]:
         if name in GROWING and value < before:
             text = f"must be at least the present total ({before:g}): an extension never takes away"
             problems.append((name, f"{text}; `luthier stop {study.name}` ends a study earlier"))
+        elif name == "expected_gain" and value > before:
+            problems.append((name, f"must be at most the present one ({before:g}), or null: more would end it earlier"))
         elif name == "target" and is_better(before, value, study.spec.maximize):
             problems.append((name, f"must be at least as good as the present target ({before:g}), or null for none"))
     return problems
@@ -140,10 +143,22 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     if budget.target is not None and best is not None and reaches(best, budget.target, study.spec.maximize):
         text = f"must be better than {best.value:g}, which trial {best.number} has reached; or null for none"
         problems.append(("target", text))
-    row = patience.row_of(session, study) if budget.patience is not None else None
-    if row is not None and budget.patience is not None and row.length >= budget.patience:
+    return problems + _enough(session, study, budget)
+
+
+def _enough(session: Session, study: StudyRow, budget: Budget) -> list[tuple[str, str]]:
+    """Return the limits of a budget on going on in vain that the study has reached, each with the cure."""
+    problems = []
+    row = patience.row_of(session, study)
+    if budget.patience is not None and row is not None and row.length >= budget.patience:
         text = f"must be more than {row.length}, as so many trials in a row were no better than trial {row.best}"
         problems.append(("patience", f"{text}; or null for none"))
+    gain = going_on.gain_within(session, study, budget)
+    if budget.expected_gain is not None and gain is not None and gain < budget.expected_gain:
+        text = (
+            f"must be less than {gain:.3g}, which is all that the larger budget is expected to gain; or null for none"
+        )
+        problems.append(("expected_gain", text))
     return problems
 
 

@@ -10,7 +10,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 from pydantic import ValidationError
 
-from luthier.studies.budget import patience_problems
+from luthier.studies.budget import gain_problems, patience_problems
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
 from luthier.studies.protocol import TrialState
@@ -32,19 +32,22 @@ DRAWS = 3  # the baseline, one that a model cannot know anything for, and one af
 
 
 def search_problems(spec: StudySpec) -> list[tuple[Path, str]]:
-    """Return what keeps the sampler from drawing, the pruner from pruning and patience from ending, each with its path.
+    """Return what keeps the sampler from drawing, the pruner from pruning, a limit from ending, each with its path.
 
     Takes some milliseconds.
     """
-    return [*_idle_pruner(spec), *_endless_patience(spec), *_drawing_problems(spec)]
+    return [*_idle_pruner(spec), *_endless(spec), *_drawing_problems(spec)]
 
 
-def _endless_patience(spec: StudySpec) -> list[tuple[Path, str]]:
-    """Return that a small space has too few configurations for the budget's patience to be over, if so."""
-    size = spec.possible_trials().count
-    if spec.budget.patience is None or size in (math.inf, spec.budget.trials):
+def _endless(spec: StudySpec) -> list[tuple[Path, str]]:
+    """Return that a small space has too few configurations for a limit of the budget to end its study, if so."""
+    budget, size = spec.budget, spec.possible_trials().count
+    if size in (math.inf, budget.trials):
         return []
-    return patience_problems(spec.budget.patience, int(size), "widen the space")
+    problems = [] if budget.expected_gain is None else gain_problems(int(size), "widen the space")
+    return problems + (
+        [] if budget.patience is None else patience_problems(budget.patience, int(size), "widen the space")
+    )
 
 
 def _idle_pruner(spec: StudySpec) -> list[tuple[Path, str]]:

@@ -35,6 +35,7 @@ LABELS = {
     "failures": "Failed trials",
     "trial_seconds": "Seconds of a trial",
     "patience": "Trials in a row without a better score",
+    "expected_gain": "Expected gain of going on",
 }
 
 
@@ -140,7 +141,7 @@ def _proposed(key: str, present: float | None, used: float | None, ended: bool) 
     """Return the new total that is filled in: half as much again where the present one is used up, else the same."""
     if present is None:
         return ""
-    if key == "target":
+    if key in ("target", "expected_gain"):
         return "" if ended else f"{present:g}"  # it may be what has ended the study
     grows = (used or 0) >= present or (key == "trials" and not ended)
     return str(math.ceil(present * GROWTH)) if grows else f"{present:.10g}"
