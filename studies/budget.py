@@ -2,7 +2,8 @@
 
 from pydantic import Field, FiniteFloat
 
-from luthier.studies.documents import Document
+from luthier.studies.documents import Document, Path
+from luthier.studies.expected_gain import LEAST_TRIALS
 
 
 class Budget(Document):
@@ -17,11 +18,60 @@ class Budget(Document):
     )
     target: FiniteFloat | None = Field(None, description="Stop once a trial has ended with an objective this good.")
     failures: int | None = Field(None, ge=1, description="Stop as failed once so many trials have failed.")
+    # Written only where it is set; so budgets from before there was such a thing are written as they were.
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        exclude_if=lambda patience: patience is None,
+        description="Stop once so many trials in a row have ended without a better score.",
+    )
+    expected_gain: FiniteFloat | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda gain: gain is None,
+        description="Stop once the rest of the budget is expected to better the score by less, in the metric's units.",
+    )
     trial_seconds: FiniteFloat | None = Field(
         None,
         gt=0,
         description="A trial that runs longer, over all its attempts, ends; it fails if it has no score.",
     )
+
+
+def budget_problems(budget: Budget) -> list[tuple[Path, str]]:
+    """Return why a budget never ends a study, or has a limit that never does, each with its path in the spec."""
+    problems: list[tuple[Path, str]] = []
+    if not (budget.trials or budget.wall_clock_seconds or budget.gpu_seconds):
+        problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
+    if budget.patience is not None and budget.trials is not None:
+        problems += patience_problems(budget.patience, budget.trials, "raise budget.trials")
+    if budget.expected_gain is not None and budget.trials is not None:
+        problems += gain_problems(budget.trials, "raise budget.trials")
+    return problems
+
+
+def gain_problems(trials: int, more: str) -> list[tuple[Path, str]]:
+    """Return why no gain can be expected before a study ends; the arguments are those of `patience_problems`."""
+    if trials > LEAST_TRIALS:
+        return []
+    text = f"can end no study of {trials} trials: an estimate needs {LEAST_TRIALS} that have ended, and one to come; "
+    return [(("budget", "expected_gain"), f"{text}{more}, so that it has more, or leave it out")]
+
+
+def patience_problems(patience: int, trials: int, more: str) -> list[tuple[Path, str]]:
+    """Return why a patience can never be over: the first trial sets the score, and so many must follow.
+
+    Args:
+        patience: of the budget.
+        trials: the most that the study can have.
+        more: the cure that lets it have more.
+    """
+    if patience < trials:
+        return []
+    text = f"can never be over: so many trials must end after the first, and the study can have {trials}; "
+    lower = f"set it to at most {trials - 1}, " if trials > 1 else ""
+    return [(("budget", "patience"), f"{text}{lower}{more}, or leave patience out")]
 
 
 class Resources(Document):

@@ -7,69 +7,12 @@ import Optuna; a test compares it with what Optuna's pruners do.
 
 import math
 from binascii import crc32
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
-from luthier.studies.dimensions import Range, nearest
-from luthier.studies.hyperparameters import Params, complete
-from luthier.studies.space import Space
-from luthier.studies.strategy import HYPERBAND_FACTOR, PATIENCE, QUORUM, SMALLEST_RESOURCE, Pruner
-
-_EPOCHS = "epochs"
-
-
-@dataclass(frozen=True)
-class Trials:
-    """The trials that a study can have.
-
-    Attributes:
-        name: of the study, by which Hyperband assigns trials to brackets; None where it is not known yet.
-        count: how many there can be; infinite without a limit.
-        configurations: number of evaluations -> how many configurations have trials of that length.
-        baseline: the number of evaluations of trial 0, which is never ended early.
-    """
-
-    name: str | None
-    count: float
-    configurations: Mapping[int, float]
-    baseline: int
-
-    @property
-    def longest(self) -> int:
-        """The number of evaluations of the longest trial."""
-        return max(self.configurations)
-
-    def at_least(self, evaluations: int) -> float:
-        """Return the number of configurations whose trials have so many evaluations or more."""
-        return sum(number for length, number in self.configurations.items() if length >= evaluations)
-
-
-def trials_of(name: str | None, budget: int | None, space: Space, defaults: Params, per_epoch: int) -> Trials:
-    """Return the trials that a study can have; trials that users add with a seed of their own are left out.
-
-    Args:
-        name: of the study; None where it is not known yet.
-        budget: the most trials; None for no limit.
-        space: its space. Where it is not resolved, or continuous, it has any number of configurations.
-        defaults: the task's baseline.
-        per_epoch: evaluations per epoch.
-    """
-    try:
-        size = float(space.size() or math.inf)
-    except (KeyError, ValueError, OverflowError):  # the depth of the models is not known yet, or there are too many
-        size = math.inf
-    d = space[_EPOCHS] if _EPOCHS in space else complete({}, defaults)[_EPOCHS]
-    epochs = d.values() if isinstance(d, Range) else d if isinstance(d, tuple) else (d,)
-    each = size / len(epochs)
-    first = nearest(d, complete({}, defaults)[_EPOCHS])
-    configurations = {int(count) * per_epoch: each for count in epochs}
-    return Trials(name, min(math.inf if budget is None else budget, size), configurations, int(first) * per_epoch)
-
-
-def trials_of_length(name: str | None, budget: int | None, space: Space, longest: int) -> Trials:
-    """Return the trials that a study can have whose trials all have `longest` evaluations; see `trials_of`."""
-    size = float(space.size() or math.inf)
-    return Trials(name, min(math.inf if budget is None else budget, size), {longest: size}, longest)
+from luthier.studies.possible_trials import Trials
+from luthier.studies.prunable_by_share import likely_compared, most_by_equals
+from luthier.studies.strategy import HYPERBAND_FACTOR, LEAST_VALUES, PATIENCE, QUORUM, SMALLEST_RESOURCE, Pruner
 
 
 def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
@@ -83,6 +26,37 @@ def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
     else:
         bound = _of_comparison(trials, first_decision(pruner), _quorum(pruner))
     return None if math.isinf(bound) else max(0, int(bound))
+
+
+def comparison_note(pruner: Pruner, trials: Trials) -> str | None:
+    """Return what a plan says of trials that a pruner has too few others for; None where their lengths do not matter.
+
+    Args:
+        pruner: the spec's.
+        trials: the study's.
+    """
+    if pruner.name == "none" or not trials.by_share or trials.steady or len(trials.configurations) == 1:
+        return None
+    text = (
+        f"{pruner.name} compares a trial with {LEAST_VALUES} others at least, of as many epochs or more: the learning "
+    )
+    text += "rate of shorter ones has fallen further at the same data"
+    if math.isinf(trials.count):
+        return f"{text}. Until there are so many, it does not decide."
+    likely = sum(
+        likely_compared(trials, first, 0 if pruner.name in ("halving", "hyperband") else _quorum(pruner), share)
+        for first, share in _brackets_by_first(pruner, trials)
+    )
+    return f"{text}. About {likely:.0f} of the {int(trials.count)} trials will have them."
+
+
+def _brackets_by_first(pruner: Pruner, trials: Trials) -> list[tuple[int, float]]:
+    """Return for each bracket the evaluation after which it first decides, and its share of the trials."""
+    if pruner.name != "hyperband":
+        return [(first_decision(pruner), 1.0)]
+    factor = pruner.reduction_factor or HYPERBAND_FACTOR
+    shares = _shares(_brackets(trials.longest, factor), factor)
+    return [(SMALLEST_RESOURCE * factor**bracket, share / sum(shares)) for bracket, share in enumerate(shares)]
 
 
 def first_decision(pruner: Pruner) -> int:
@@ -111,11 +85,9 @@ def why_none(pruner: Pruner, trials: Trials) -> tuple[tuple[str, ...], str]:
     if trials.longest <= first_decision(pruner):
         return _too_short(pruner, trials.longest)
     count, key, cures = int(trials.count), "name", []
-    if pruner.name in ("halving", "hyperband"):
-        needs = "it compares a trial with earlier ones" + (" of its bracket" if pruner.name == "hyperband" else "")
-    else:
-        needs = f"it compares a trial with {_quorum(pruner)} complete ones, of which one is as long"
-        if pruner.startup_trials is not None and 1 < count <= _quorum(pruner):
+    if pruner.name not in ("halving", "hyperband"):
+        least = LEAST_VALUES if trials.by_share else 1
+        if pruner.startup_trials is not None and least < count <= _quorum(pruner):
             key, cures = "startup_trials", [f"set startup_trials to at most {count - 1}"]
     enough = next(
         (n for n in range(count + 1, count + 1_000) if prunable_trials(pruner, replace(trials, count=n))), None
@@ -124,8 +96,20 @@ def why_none(pruner: Pruner, trials: Trials) -> tuple[tuple[str, ...], str]:
         cures.append("widen the space")
     else:
         cures.append(f"set budget.trials to at least {enough}")
-    text = f"{pruner.name} can end no trial early: {needs}, and the study can have {count}"
+    text = f"{pruner.name} can end no trial early: {_needs(pruner, trials)}, and the study can have {count}"
     return ("pruner", key), f"{text}; {', '.join(cures)}, or take the pruner none"
+
+
+def _needs(pruner: Pruner, trials: Trials) -> str:
+    """Return the words that say what a pruner compares a trial with."""
+    if pruner.name in ("halving", "hyperband"):
+        with_whom = f"{LEAST_VALUES} earlier ones" if trials.by_share else "earlier ones"
+        with_whom += " of its bracket" if pruner.name == "hyperband" else ""
+        return f"it compares a trial with {with_whom}" + (", which are as long" if trials.by_share else "")
+    quorum = _quorum(pruner)
+    if not trials.by_share:
+        return f"it compares a trial with {quorum} complete ones, of which one is as long"
+    return f"it compares a trial with {max(quorum, LEAST_VALUES)} complete ones, of which {LEAST_VALUES} are as long"
 
 
 def _too_short(pruner: Pruner, longest: int) -> tuple[tuple[str, ...], str]:
@@ -153,31 +137,53 @@ def _of_comparison(trials: Trials, first: int, quorum: int) -> float:
 
     The quorum trains to its end, and with it at least one trial that has reached `first`. The baseline does so too.
     """
+    if trials.by_share:
+        return most_by_equals(trials, first, trials.count, quorum)
     able, reaching = trials.at_least(first + 1), trials.at_least(first)
     whole = max(quorum, 1 if trials.baseline >= first else 2)
     spared = trials.baseline > first or able == reaching
     return max(0.0, min(trials.count - whole, able - spared))
 
 
-def _of_hyperband(pruner: Pruner, trials: Trials) -> float:
-    """Return how many trials Hyperband can end, at most: each bracket halves its own, from its own evaluation on.
+def brackets_of(name: str, pruner: Pruner, longest: int) -> Callable[[int], int]:
+    """Return which bracket of Hyperband a trial is in, by its number.
 
     Brackets are those of Optuna's HyperbandPruner: their number and shares, and a trial's by the checksum of its name.
+
+    Args:
+        name: the study's.
+        pruner: its pruner.
+        longest: evaluations of the longest trial.
     """
+    factor = pruner.reduction_factor or HYPERBAND_FACTOR
+    brackets = _brackets(longest, factor)
+    of_place = [bracket for bracket, share in enumerate(_shares(brackets, factor)) for _ in range(share)]
+    return lambda number: of_place[crc32(f"{name}_{number}".encode()) % len(of_place)]
+
+
+def _brackets(longest: int, factor: int) -> int:
+    return math.floor(math.log(longest / SMALLEST_RESOURCE, factor)) + 1
+
+
+def _shares(brackets: int, factor: int) -> list[int]:
+    return [math.ceil(brackets * factor ** (brackets - 1 - b) / (brackets - b)) for b in range(brackets)]
+
+
+def _of_hyperband(pruner: Pruner, trials: Trials) -> float:
+    """Return how many trials Hyperband can end, at most: each bracket halves its own, from its own evaluation on."""
     all_in_one = _of_bracket(trials, SMALLEST_RESOURCE, trials.count)
     if trials.name is None or math.isinf(trials.count):
         return all_in_one
     factor = pruner.reduction_factor or HYPERBAND_FACTOR
-    brackets = math.floor(math.log(trials.longest / SMALLEST_RESOURCE, factor)) + 1
-    shares = [math.ceil(brackets * factor ** (brackets - 1 - b) / (brackets - b)) for b in range(brackets)]
-    of_place = [bracket for bracket, share in enumerate(shares) for _ in range(share)]
+    brackets = _brackets(trials.longest, factor)
+    bracket = brackets_of(trials.name, pruner, trials.longest)
     members = [0] * brackets
-    own = [of_place[crc32(f"{trials.name}_{n}".encode()) % len(of_place)] for n in range(int(trials.count))]
-    for bracket in own:
-        members[bracket] += 1
+    own = [bracket(n) for n in range(int(trials.count))]
+    for of_trial in own:
+        members[of_trial] += 1
     bound = 0.0
-    for bracket, number in enumerate(members):
-        bound += _of_bracket(trials, SMALLEST_RESOURCE * factor**bracket, number, has_baseline=own[0] == bracket)
+    for place, number in enumerate(members):
+        bound += _of_bracket(trials, SMALLEST_RESOURCE * factor**place, number, has_baseline=own[0] == place)
     return min(bound, all_in_one)
 
 
@@ -186,6 +192,8 @@ def _of_bracket(trials: Trials, first: int, number: float, has_baseline: bool = 
 
     The first trial that reaches the highest rung has no rival there, and trains to its end. The baseline does, too.
     """
+    if trials.by_share:
+        return most_by_equals(trials, first, number, 0, has_baseline)
     able, reaching = trials.at_least(first + 1), trials.at_least(first)
     is_first = has_baseline and trials.baseline >= first
     whole = has_baseline + (not is_first)

@@ -13,9 +13,16 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 from luthier.studies.documents import mapping_of, refuse
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO
-from luthier.studies.prunable import Trials, prunable_trials, trials_of, trials_of_length
+from luthier.studies.possible_trials import Trials, trials_of, trials_of_length
+from luthier.studies.prunable import prunable_trials
 from luthier.studies.results import Inspection
-from luthier.studies.semantics import IDLE_PRUNER_REFUSED, LENGTH_AUTO, NEWEST_SEMANTICS, OLDEST_SEMANTICS
+from luthier.studies.semantics import (
+    COMPARED_BY_SHARE,
+    IDLE_PRUNER_REFUSED,
+    LENGTH_AUTO,
+    NEWEST_SEMANTICS,
+    OLDEST_SEMANTICS,
+)
 from luthier.studies.space import Space
 from luthier.studies.spec_defaults import with_defaults
 from luthier.studies.spec_keys import SpecKeys
@@ -36,11 +43,15 @@ class StudySpec(SpecKeys):
     @model_validator(mode="after")
     def _no_idle_default(self) -> Self:
         """Take no pruner if the user chose none and the default one could end no trial."""
-        if self.is_external and "pruner" not in self.model_fields_set and self.steps is None:
-            self.__dict__["pruner"] = Pruner(name="median")  # hyperband's brackets need the longest trial
-        if "pruner" not in self.model_fields_set and self.semantics >= IDLE_PRUNER_REFUSED and not self._can_prune():
-            self.__dict__["pruner"] = Pruner(name="none")
+        self._set_default_pruner()
         return self
+
+    def _set_default_pruner(self) -> None:
+        if "pruner" not in self.model_fields_set:
+            # hyperband's brackets need the longest trial
+            self.__dict__["pruner"] = Pruner(name="median") if self.is_external and self.steps is None else Pruner()
+            if self.semantics >= IDLE_PRUNER_REFUSED and not self._can_prune():
+                self.__dict__["pruner"] = Pruner(name="none")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -72,16 +83,19 @@ class StudySpec(SpecKeys):
         return self._with_pruner_in_use() == other.with_semantics(self.semantics)._with_pruner_in_use()
 
     def with_semantics(self, semantics: int) -> "StudySpec":
-        """Return the spec with other semantics."""
-        return self.model_copy(update={"semantics": semantics})
+        """Return the spec with other semantics, and their default pruner where its user chose none."""
+        other = self.model_copy(update={"semantics": semantics})
+        other._set_default_pruner()
+        return other
 
     def possible_trials(self, space: Space | None = None) -> Trials:
         """Return the trials that the search can have, for `prunable`; `space`: the spec's, resolved, once it is."""
         name = None if self.name == TEMPLATE_NAME else self.name
+        by_share = self.semantics >= COMPARED_BY_SHARE
         if self.is_external:
-            return trials_of_length(name, self.budget.trials, self.space, self.max_steps)
-        defaults = self.task_info.baseline
-        return trials_of(name, self.budget.trials, space or self.space, defaults, self.evaluations_per_epoch)
+            return trials_of_length(name, self.budget.trials, self.space, self.max_steps, by_share)
+        defaults, per_epoch = self.task_info.baseline, self.evaluations_per_epoch
+        return trials_of(name, self.budget.trials, space or self.space, defaults, per_epoch, by_share)
 
     def _can_prune(self) -> bool:
         """Return whether the pruner could end a trial; old trials, which nobody has counted yet, may let it."""

@@ -4,6 +4,7 @@
 """
 
 from luthier.studies.augmentations import MIXTURES, augmentation_problem, idle_strength
+from luthier.studies.budget import budget_problems
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.early_stopping import stopping_problems
@@ -28,9 +29,7 @@ def spec_problems(spec: SpecKeys) -> Problems:
     else:
         problems = [*_task_problems(spec), *rate_problems(spec.space), *_search_problems(spec)]
         problems += stopping_problems(spec.early_stopping, spec.objective, spec.pruner, spec.max_steps)
-    if not (spec.budget.trials or spec.budget.wall_clock_seconds or spec.budget.gpu_seconds):
-        problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
-    return problems
+    return [*problems, *budget_problems(spec.budget)]
 
 
 def _external_problems(spec: SpecKeys) -> Problems:

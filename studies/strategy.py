@@ -18,6 +18,7 @@ PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", 
 # Gaussian process over fewer points is noise, and CMA-ES starts from a distribution of its own.
 STARTUP_TRIALS: dict[str, int] = {"tpe": 10, "gp": 10, "cmaes": 1}
 QUORUM = 5  # complete trials before any is pruned, as in Optuna: a median of fewer is chance
+LEAST_VALUES = 3  # of other trials at an evaluation: the median of fewer is one trial's luck
 PERCENTILE = 25.0  # the best quarter stays
 PATIENCE = 1  # one evaluation may be worse: scores of single epochs scatter
 HYPERBAND_FACTOR = 3  # eta in Li et al. 2018, Hyperband, JMLR 18(185), sections 3.1 and 3.2

@@ -24,7 +24,7 @@ from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.preset_remarks import preset_remarks
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
-from luthier.studies.prunable import prunable_trials
+from luthier.studies.prunable import comparison_note, prunable_trials
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
@@ -157,4 +157,9 @@ def _pruner(spec: StudySpec, space: Space) -> PrunerPlan:
     """Return what the spec's pruner can do among the trials of its resolved space."""
     trials = spec.possible_trials(space)
     count = None if math.isinf(trials.count) else int(trials.count)
-    return PrunerPlan(name=spec.pruner.name, trials=count, prunable_trials=prunable_trials(spec.pruner, trials))
+    return PrunerPlan(
+        name=spec.pruner.name,
+        trials=count,
+        prunable_trials=prunable_trials(spec.pruner, trials),
+        note=comparison_note(spec.pruner, trials),
+    )

@@ -15,7 +15,7 @@ from luthier.service.api.model_view import interval_view, model_view
 from luthier.service.api.successor_view import taken_over_view
 from luthier.service.api.trial_views import shown_params, shown_text
 from luthier.service.api.waiting_reasons import waiting_views
-from luthier.service.lifecycle import absences, failing_studies, labels, winner
+from luthier.service.lifecycle import absences, failing_studies, going_on, labels, winner
 from luthier.service.lifecycle.standings import Standing, standings
 from luthier.service.schemas import (
     BaselineView,
@@ -56,6 +56,7 @@ def study_views(
     """
     standing = standings(session, studies)
     waiting = waiting_views(session, studies, problem)
+    gains = going_on.expected_gains(session, studies)
     views = []
     for study in studies:
         try:
@@ -63,6 +64,7 @@ def study_views(
         except damaged.UNREADABLE as error:
             view = _damaged_study(study, error)
         view.waiting = waiting.get(study.id)
+        view.expected_gain = gains.get(study.id)
         for why in (problem, None if study.external else fleet_problem):
             if why is not None and view.finished_at is None:
                 view.warnings.append(why)

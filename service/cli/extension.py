@@ -23,6 +23,7 @@ OPTIONS = {
     "wall_clock_seconds": "--hours",
     "gpu_seconds": "--gpu-seconds",
     "failures": "--failures",
+    "patience": "--patience",
 }
 
 
@@ -39,8 +40,14 @@ def extend(
     ] = None,
     gpu_seconds: Annotated[float | None, typer.Option(min=0, metavar="S", help="So many GPU seconds more.")] = None,
     failures: Annotated[int | None, typer.Option(min=1, metavar="N", help="So many failed trials more.")] = None,
+    patience: Annotated[
+        str | None, typer.Option(metavar="N", help="So many trials more without a better one; none for no such limit.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="SCORE", help="A new target in place of the present one; none for no target.")
+    ] = None,
+    expected_gain: Annotated[
+        str | None, typer.Option(metavar="GAIN", help="A smaller expected gain to stop at; none for no such limit.")
     ] = None,
     server: Server = None,
     token: Token = None,
@@ -52,14 +59,22 @@ def extend(
     """
     seconds = None if hours is None else hours * HOUR
     more = {"trials": trials, "wall_clock_seconds": seconds, "gpu_seconds": gpu_seconds, "failures": failures}
-    added = {key: value for key, value in more.items() if value is not None}
+    added: dict[str, float] = {key: value for key, value in more.items() if value is not None}
+    replaced: dict[str, float | None] = {}
+    if target is not None:
+        replaced["target"] = _score("--target", target)
+    if expected_gain is not None:
+        replaced["expected_gain"] = _score("--expected-gain", expected_gain)
+    if patience is not None:
+        if patience.strip().lower() == NONE:
+            replaced["patience"] = None
+        else:
+            added["patience"] = _patience(patience)
     with connect(server, token) as client:
         present = client.get(name)
-        if present.state == "completed" and not added and target is None:
+        if present.state == "completed" and not added and not replaced:
             raise CommandError(USAGE, f"{name} has used its budget up: say how much more it gets, such as --trials 20.")
-        budget = _totals(present, added)
-        if target is not None:
-            budget["target"] = _target(target)
+        budget = _totals(present, added) | replaced
         study = client.extend(name, budget)
     emit(study, output, *study_tables(study))
 
@@ -74,10 +89,16 @@ def _totals(study: "StudyView", added: dict[str, float]) -> dict[str, Any]:
     return {key: present[key] + value for key, value in added.items()}
 
 
-def _target(text: str) -> float | None:
+def _patience(text: str) -> int:
+    if text.strip().isdecimal() and int(text) > 0:
+        return int(text)
+    raise CommandError(USAGE, f"--patience: {text} is neither a number of trials, from 1 on, nor {NONE}.")
+
+
+def _score(option: str, text: str) -> float | None:
     if text.strip().lower() == NONE:
         return None
     try:
         return float(text)
     except ValueError:
-        raise CommandError(USAGE, f"--target: {text} is neither a score nor {NONE}.") from None
+        raise CommandError(USAGE, f"{option}: {text} is neither a score nor {NONE}.") from None

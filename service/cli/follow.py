@@ -232,7 +232,8 @@ class Lines:
         if snapshot.ended:
             left = self._estimate.seconds_left(snapshot, datetime.now(UTC))
             best = f"; best {score(study.best.value)} (trial {study.best.trial})" if study.best else ""
-            yield f"{progress(study)}{best}" + (f"; about {duration(left)} left" if left is not None else "")
+            gain = "" if study.expected_gain is None else f"; expected gain of going on {study.expected_gain:.2g}"
+            yield f"{progress(study)}{best}{gain}" + (f"; about {duration(left)} left" if left is not None else "")
         if study.message and study.message != self._message:
             self._message = study.message
             yield cell(study.message)

@@ -96,6 +96,12 @@ def prunable(pruner: "PrunerPlan") -> str:
     return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
 
 
+def _pruner_facts(pruner: "PrunerPlan | None") -> dict[str, str | None]:
+    if pruner is None:
+        return {}
+    return {"trials that the pruner could end": prunable(pruner), "what it compares": pruner.note}
+
+
 def values(dimension: Any) -> str:
     """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
     if isinstance(dimension, dict):
@@ -116,7 +122,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     if not answer.models:  # a trainer of the user's own has them
         yield table(("name", "values"), ((name, _values(d)) for name, d in answer.space.items()), title="Space")
-        yield facts({"trials that the pruner could end": prunable(answer.pruner) if answer.pruner else None})
+        yield facts(_pruner_facts(answer.pruner))
         return
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
     if answer.data.labels:  # none where numbers or texts are learned
@@ -138,7 +144,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
             "a trial at the baseline": f"{estimates.seconds_per_trial:.1f} s" if estimates else "not estimated",
             "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
             "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
-            "trials that the pruner could end": prunable(answer.pruner) if answer.pruner else None,
+            **_pruner_facts(answer.pruner),
             "the limit on a trial": " ".join(answer.limits) or None,
         },
         title="Estimates",

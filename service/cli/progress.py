@@ -117,6 +117,8 @@ def _stage(study: "StudyView", waits_for: str | None) -> str:
     if study.best is not None:
         metric = study.spec["objective"]["metric"]
         line = f"best so far: {metric} {score(study.best.value)} (trial {study.best.trial})"
+        if study.expected_gain is not None:
+            line += f"; expected gain of going on {study.expected_gain:.2g}"
         return line + (f"; {waits_for}" if waits_for is not None else "")
     if waits_for is not None:
         return waits_for

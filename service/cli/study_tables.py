@@ -38,6 +38,7 @@ def study_facts(study: "StudyView", only_best: bool = False) -> "Table":
         "finished": study.finished_at,
         "trials": progress(study),
         "GPU time": f"{study.gpu_seconds:.0f} s",
+        "expected gain of going on": None if study.expected_gain is None else f"{study.expected_gain:.2g}",
         "waiting": study.waiting and study.waiting.sentence,
         "error": study.error,
         "message": study.message,

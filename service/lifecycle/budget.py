@@ -10,7 +10,7 @@ from functools import cache
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from luthier.service.lifecycle import winner
+from luthier.service.lifecycle import going_on, patience, winner
 from luthier.service.storage.believable import gpu_seconds
 from luthier.service.storage.database import Database
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -112,6 +112,14 @@ def find_limit(session: Session, database: Database, study: StudyRow, counts: Tr
         return Limit(StudyState.COMPLETED, f"The {budget.gpu_seconds:g} GPU seconds are used up.")
     if budget.trials is not None and counts.spent >= budget.trials and not counts.active:
         message = f"All {budget.trials} trials of the budget are done."
+        return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False)
+    row = patience.row_that_is_over(session, study)
+    if row is not None:
+        message = f"{row.length} trials in a row had no better score than trial {row.best}: the patience is over."
+        return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False)
+    gain = going_on.too_small_gain(session, study)
+    if gain is not None:
+        message = f"The rest of the budget is expected to gain {gain:.3g}, less than {budget.expected_gain:g}."
         return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False)
     return None
 

@@ -13,7 +13,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Conflict, Invalid, NotFound, invalid
-from luthier.service.lifecycle import datasets, failing_studies, packed_winner, retraining, transitions, winner
+from luthier.service.lifecycle import (
+    datasets,
+    failing_studies,
+    going_on,
+    packed_winner,
+    patience,
+    retraining,
+    transitions,
+    winner,
+)
 from luthier.service.lifecycle.budget import TrialCounts, reaches, wall_clock_seconds
 from luthier.service.schemas import Fault
 from luthier.service.storage.file_store import FileStore
@@ -25,7 +34,14 @@ from luthier.studies.protocol import ENDED, AssignmentKind, StudyState, TrialSta
 from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec, is_better
 
-GROWING = ("trials", "wall_clock_seconds", "gpu_seconds", "failures", "trial_seconds")  # a larger number is more
+GROWING = (
+    "trials",
+    "wall_clock_seconds",
+    "gpu_seconds",
+    "failures",
+    "trial_seconds",
+    "patience",
+)  # a larger number is more
 
 
 def extend(session: Session, leases: Leases, store: FileStore, study: StudyRow, totals: Budget) -> None:
@@ -98,6 +114,8 @@ def _smaller(study: StudyRow, given: dict[str, Any]) -> list[tuple[str, str]]:
         if name in GROWING and value < before:
             text = f"must be at least the present total ({before:g}): an extension never takes away"
             problems.append((name, f"{text}; `luthier stop {study.name}` ends a study earlier"))
+        elif name == "expected_gain" and value > before:
+            problems.append((name, f"must be at most the present one ({before:g}), or null: more would end it earlier"))
         elif name == "target" and is_better(before, value, study.spec.maximize):
             problems.append((name, f"must be at least as good as the present target ({before:g}), or null for none"))
     return problems
@@ -125,6 +143,22 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     if budget.target is not None and best is not None and reaches(best, budget.target, study.spec.maximize):
         text = f"must be better than {best.value:g}, which trial {best.number} has reached; or null for none"
         problems.append(("target", text))
+    return problems + _enough(session, study, budget)
+
+
+def _enough(session: Session, study: StudyRow, budget: Budget) -> list[tuple[str, str]]:
+    """Return the limits of a budget on going on in vain that the study has reached, each with the cure."""
+    problems = []
+    row = patience.row_of(session, study)
+    if budget.patience is not None and row is not None and row.length >= budget.patience:
+        text = f"must be more than {row.length}, as so many trials in a row were no better than trial {row.best}"
+        problems.append(("patience", f"{text}; or null for none"))
+    gain = going_on.gain_within(session, study, budget)
+    if budget.expected_gain is not None and gain is not None and gain < budget.expected_gain:
+        text = (
+            f"must be less than {gain:.3g}, which is all that the larger budget is expected to gain; or null for none"
+        )
+        problems.append(("expected_gain", text))
     return problems
 
 

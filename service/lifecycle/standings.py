@@ -99,7 +99,7 @@ _IS_COMPLETE = (
 )
 
 
-def _better_first(studies: Sequence[StudyRow]) -> ColumnElement[float | None]:
+def better_first(studies: Sequence[StudyRow]) -> ColumnElement[float | None]:
     """Return the SQL expression that orders the trials of these studies, each by the direction of its objective."""
     maximized = [study.id for study in studies if study.spec.maximize]
     return AssignmentRow.value * case((AssignmentRow.study_id.in_(maximized), -1.0), else_=1.0)
@@ -110,7 +110,7 @@ def _best(session: Session, studies: Sequence[StudyRow]) -> Iterable[AssignmentR
     if not studies:
         return []
     first = select(AssignmentRow.id).where(AssignmentRow.study_id == StudyRow.id, *_IS_COMPLETE)
-    first = first.order_by(_better_first(studies), AssignmentRow.number).limit(1).correlate(StudyRow)
+    first = first.order_by(better_first(studies), AssignmentRow.number).limit(1).correlate(StudyRow)
     ids = select(first.scalar_subquery()).where(StudyRow.id.in_([study.id for study in studies]))
     return session.scalars(select(AssignmentRow).where(AssignmentRow.id.in_(ids)))
 
@@ -119,7 +119,7 @@ def _candidates(session: Session, studies: Sequence[StudyRow]) -> Iterable[Assig
     """Return the best complete trials of each study, best first, as many as the one that wants most has candidates."""
     if not studies:
         return []
-    order = (_better_first(studies), AssignmentRow.number)
+    order = (better_first(studies), AssignmentRow.number)
     place = func.row_number().over(partition_by=AssignmentRow.study_id, order_by=order)
     of_page = AssignmentRow.study_id.in_([study.id for study in studies])
     ranked = select(AssignmentRow.id, place.label("place")).where(of_page, *_IS_COMPLETE).subquery()

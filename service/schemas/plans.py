@@ -45,11 +45,13 @@ class PrunerPlan(BaseModel):
         name: as in the spec, or the default.
         trials: the study's trials, at most; null where neither its budget nor its space limits them.
         prunable_trials: those of them that it can end early, at most; null where `trials` is. It is 0 for no pruner.
+        note: about how many have others to be compared with, as a sentence; null where lengths do not matter.
     """
 
     name: str
     trials: int | None = None
     prunable_trials: int | None = None
+    note: str | None = None
 
 
 class PlanView(BaseModel):

@@ -73,6 +73,8 @@ class StudyView(BaseModel):
         weight: its share of the workers' time now, beside other studies of its project and priority.
         priority: a higher one goes first, within its project.
         waiting: why nothing of it runs now, though it has work; null where something does, or it has none.
+        expected_gain: of going on: what the rest of the budget is expected to add to the best score, in the metric's
+            units; null before ten trials have ended, where the best scores are equal, and once the search has ended.
         etag: of its tags, notes, `parallel`, weight and priority, for If-Match.
     """
 
@@ -101,6 +103,7 @@ class StudyView(BaseModel):
     weight: FiniteFloat = 1.0
     priority: int = 0
     waiting: WaitingView | None = None
+    expected_gain: FiniteFloat | None = None
     etag: str | None = None
 
     @property

@@ -4,10 +4,13 @@ It is never asked of stored specs. A lattice that is finer than floats can tell,
 has drawn itself.
 """
 
+import math
+
 from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 from pydantic import ValidationError
 
+from luthier.studies.budget import gain_problems, patience_problems
 from luthier.studies.dimensions import Range
 from luthier.studies.documents import Path
 from luthier.studies.protocol import TrialState
@@ -29,11 +32,22 @@ DRAWS = 3  # the baseline, one that a model cannot know anything for, and one af
 
 
 def search_problems(spec: StudySpec) -> list[tuple[Path, str]]:
-    """Return what keeps the sampler from drawing and the pruner from pruning, each with its path in the spec.
+    """Return what keeps the sampler from drawing, the pruner from pruning, a limit from ending, each with its path.
 
     Takes some milliseconds.
     """
-    return [*_idle_pruner(spec), *_drawing_problems(spec)]
+    return [*_idle_pruner(spec), *_endless(spec), *_drawing_problems(spec)]
+
+
+def _endless(spec: StudySpec) -> list[tuple[Path, str]]:
+    """Return that a small space has too few configurations for a limit of the budget to end its study, if so."""
+    budget, size = spec.budget, spec.possible_trials().count
+    if size in (math.inf, budget.trials):
+        return []
+    problems = [] if budget.expected_gain is None else gain_problems(int(size), "widen the space")
+    return problems + (
+        [] if budget.patience is None else patience_problems(budget.patience, int(size), "widen the space")
+    )
 
 
 def _idle_pruner(spec: StudySpec) -> list[tuple[Path, str]]:

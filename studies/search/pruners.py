@@ -1,6 +1,6 @@
 """The pruners that a spec can name, which end trials early.
 
-`search.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial.
+`pruning.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial.
 """
 
 import copy
@@ -21,24 +21,33 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from luthier.studies.prunable import patience_of
-from luthier.studies.semantics import STANDSTILL_ENDS
+from luthier.studies.semantics import COMPARED_BY_SHARE, STANDSTILL_ENDS
 from luthier.studies.spec import StudySpec
-from luthier.studies.strategy import HALVING_FACTOR, HYPERBAND_FACTOR, PERCENTILE, QUORUM, SMALLEST_RESOURCE
+from luthier.studies.strategy import (
+    HALVING_FACTOR,
+    HYPERBAND_FACTOR,
+    LEAST_VALUES,
+    PERCENTILE,
+    QUORUM,
+    SMALLEST_RESOURCE,
+)
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
     """Return the spec's pruner, a new one each time: Hyperband's is not safe to share between threads."""
     p = spec.pruner
-    startup = QUORUM if p.startup_trials is None else p.startup_trials
+    startup, least = QUORUM if p.startup_trials is None else p.startup_trials, 1
+    if spec.semantics >= COMPARED_BY_SHARE:  # it sees few of the trials; `pruning.py` counts all that are complete
+        startup, least = 0, LEAST_VALUES
     # Optuna spares steps below this one; with steps from 1, sparing `warmup_steps` of them means those up to it.
     warmup = (p.warmup_steps or 0) + 1
     if p.name == "median":
-        return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=least)
     if p.name == "percentile":
         percentile = PERCENTILE if p.percentile is None else p.percentile
-        return PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup)
+        return PercentilePruner(percentile, n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=least)
     if p.name == "patient":
-        median = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        median = MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup, n_min_trials=least)
         if spec.semantics < STANDSTILL_ENDS:
             return _optunas_patient(median, patience_of(p))
         return Patient(median, patience_of(p), spec.maximize)

@@ -189,7 +189,7 @@ class Search:
             return True
         reported = copy.copy(trial)
         reported.intermediate_values = {**trial.intermediate_values, step: value}
-        prune = is_pruned(self.spec, view.study(self.spec.name), reported, self._params(trial), step)
+        prune = is_pruned(self.spec, view, reported, self._params(trial), step)
         prune = prune or PRUNED_AT in trial.system_attrs
         # Before the value: once that is stored, a repeat of the report reads the decision here.
         decision = {PRUNED_AT: step} if prune else {}

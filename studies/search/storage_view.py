@@ -32,6 +32,17 @@ class StorageView:
         """Return what the storage has under this name."""
         return getattr(self._storage, name)
 
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """The trials that are shown, by number."""
+        return self._trials
+
+    def among(self, trials: list[FrozenTrial]) -> "StorageView":
+        """Return a view of fewer trials, which takes its notes in this one."""
+        fewer = StorageView(self._storage, self._study_id, trials)
+        fewer.notes = self.notes
+        return fewer
+
     def study(self, name: str) -> Study:
         """Return the study of this name over this view."""
         storage = cast(BaseStorage, self)

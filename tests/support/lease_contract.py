@@ -198,20 +198,21 @@ class LeaseContract:
     def test_a_report_is_repeated_and_counted_once(self, house: Running, worker: ScriptedWorker) -> None:
         longer = spec()["space"] | {"epochs": 3}
         house.started(
-            worker, space=longer, pruner={"name": "median", "startup_trials": 1}, parallel=1, budget={"trials": 3}
+            worker, space=longer, pruner={"name": "median", "startup_trials": 1}, parallel=1, budget={"trials": 5}
         )
-        first = worker.take()
-        for step in (1, 2, 3):
-            worker.report(first, step, 0.9)
-        worker.finish(first)
+        for _ in range(3):
+            first = worker.take()
+            for step in (1, 2, 3):
+                worker.report(first, step, 0.9)
+            worker.finish(first)
         a = worker.take()
         assert worker.report(a, 1, 0.2) is Decision.PRUNE
         assert worker.report(a, 1, 0.2) is Decision.PRUNE, "the same answer again"
         assert worker.report(a, 1, 0.95) is Decision.PRUNE, "what was said first stays"
-        assert house.trials()[1]["values"] == [{"step": 1, "metrics": {"accuracy": 0.2, "loss": 0.1}}]
+        assert house.trials()[3]["values"] == [{"step": 1, "metrics": {"accuracy": 0.2, "loss": 0.1}}]
         worker.finish(a, "pruned")
-        assert house.optuna()[1].intermediate_values == {1: 0.2}
-        assert house.trials()[1]["state"] == "pruned"
+        assert house.optuna()[3].intermediate_values == {1: 0.2}
+        assert house.trials()[3]["state"] == "pruned"
         assert house.study()["best"]["trial"] == 0
 
     def test_after_cancel_the_next_message_is_refused(self, house: Running, worker: ScriptedWorker) -> None:

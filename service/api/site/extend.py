@@ -19,7 +19,7 @@ from luthier.service.api.site.forms import fault_of, field_values, number_or_tex
 from luthier.service.api.site.page import PageRoute, require_write, show
 from luthier.service.api.site.progress import progress
 from luthier.service.errors import Conflict, NotFound, Problem, invalid
-from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle import patience, study_rows
 from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.schemas import StudyView
 from luthier.studies.budget import Budget
@@ -34,6 +34,8 @@ LABELS = {
     "target": "Target of the objective",
     "failures": "Failed trials",
     "trial_seconds": "Seconds of a trial",
+    "patience": "Trials in a row without a better score",
+    "expected_gain": "Expected gain of going on",
 }
 
 
@@ -124,6 +126,8 @@ def _limits(service: Service, name: str) -> tuple[StudyView, list[Limit]]:
             "target": None if view.best is None else view.best.value,
         }
         budget = study.spec.budget
+        row = patience.row_of(session, study)
+        used["patience"] = None if row is None else row.length
     limits = []
     for key, label in LABELS.items():
         present = getattr(budget, key)
@@ -137,7 +141,7 @@ def _proposed(key: str, present: float | None, used: float | None, ended: bool) 
     """Return the new total that is filled in: half as much again where the present one is used up, else the same."""
     if present is None:
         return ""
-    if key == "target":
+    if key in ("target", "expected_gain"):
         return "" if ended else f"{present:g}"  # it may be what has ended the study
     grows = (used or 0) >= present or (key == "trials" and not ended)
     return str(math.ceil(present * GROWTH)) if grows else f"{present:.10g}"

@@ -173,10 +173,12 @@ def test_what_users_do_to_a_study_is_told_to_its_trainers(house: Running) -> Non
 
 def test_a_trial_that_cannot_win_is_pruned(house: Running) -> None:
     trainer = Trainer(house, pruner={"name": "median", "startup_trials": 1}, steps=9, budget={"trials": 4})
-    good, bad = trainer.ask(), trainer.ask()
-    for step in (3, 6, 9):
-        assert trainer.report(good, step, 0.9) == "continue"
-    trainer.tell(good)
+    for _ in range(3):
+        good = trainer.ask()
+        for step in (3, 6, 9):
+            assert trainer.report(good, step, 0.9) == "continue"
+        trainer.tell(good)
+    bad = trainer.ask()
     assert trainer.report(bad, 3, 0.1) == "prune"
     assert trainer.report(bad, 3, 0.1) == "prune"
     ended = trainer.tell(bad, state="pruned")

@@ -44,7 +44,7 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
     assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
-    assert body["pruner"] == {"name": "none", "trials": 10, "prunable_trials": 0}
+    assert body["pruner"] == {"name": "none", "trials": 10, "prunable_trials": 0, "note": None}
     sizes = body["estimates"].pop("batch_sizes")
     assert body["estimates"] == {"seconds_per_trial": 12.5, "seconds": 62.5, "memory_bytes": 1_000_000}
     assert sizes[1] == {"batch_size": 32, "fits": False, "micro_batch": 16, "memory_bytes": 4_000_000}
@@ -62,14 +62,18 @@ def test_a_plan_of_a_study_that_goes_on_takes_nothing_over(house: Running) -> No
 def test_a_plan_says_how_many_trials_the_pruner_could_end(house: Running) -> None:
     pruner = {"name": "median", "startup_trials": 4}
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner).json()
+    note = body["pruner"].pop("note")
     assert body["pruner"] == {"name": "median", "trials": 10, "prunable_trials": 6}
+    assert "compares a trial with 3 others at least, of as many epochs or more" in note
+    assert note.endswith("About 2 of the 10 trials will have them.")
     assert body["remarks"] == []
     own = planned(house, ScriptedWorker.inspect, budget={"trials": 8}, preset="quick").json()["remarks"]
     assert own == ["The spec's own space holds, whole, and not that of preset quick."]
     small = {"freeze_depth": {"low": 0, "high": "auto"}, "epochs": 2}  # 7 depths, once the model is open
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner, space=small).json()
-    assert body["pruner"] == {"name": "median", "trials": 7, "prunable_trials": 3}
+    assert body["pruner"] == {"name": "median", "trials": 7, "prunable_trials": 3, "note": None}
     endless = planned(house, ScriptedWorker.inspect, budget={"gpu_seconds": 60}, pruner=pruner).json()
+    assert endless["pruner"].pop("note").endswith("Until there are so many, it does not decide.")
     assert endless["pruner"] == {"name": "median", "trials": None, "prunable_trials": None}
 
 

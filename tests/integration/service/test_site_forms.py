@@ -21,7 +21,8 @@ def test_a_study_is_extended_by_new_totals_that_are_filled_in(house: Running) ->
     page = house.client.get(path).text
     filled = fields(page)
     assert filled == {
-        "trials": "3", "wall_clock_seconds": "", "gpu_seconds": "500", "target": "", "failures": "", "trial_seconds": ""
+        "trials": "3", "wall_clock_seconds": "", "gpu_seconds": "500", "target": "", "failures": "",
+        "trial_seconds": "", "patience": "", "expected_gain": "",
     }  # fmt: skip
     assert "(now 2; used 2)" in page
     before = everything(house)

@@ -94,17 +94,18 @@ def test_a_failed_trial_runs_again_with_its_seed(house: Running, worker: Scripte
 def test_a_retry_is_never_pruned_and_counts_in_the_budget(house: Running, worker: ScriptedWorker) -> None:
     pruner = {"name": "percentile", "percentile": 50, "startup_trials": 1, "warmup_steps": 0}
     space = {"epochs": 3, "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True}}
-    house.started(worker, parallel=1, budget={"trials": 4}, pruner=pruner, space=space)
-    worker.train(worker.take())
+    house.started(worker, parallel=1, budget={"trials": 6}, pruner=pruner, space=space)
+    for _ in range(3):
+        worker.train(worker.take())
     worker.score = lambda params, step: 0.1
     worker.train(worker.take())
-    assert house.get(f"{TRIALS}/1")["state"] == "pruned"
-    assert post(house, 1, "retry")["number"] == 2
-    worker.train(worker.take())
-    assert house.get(f"{TRIALS}/2")["state"] == "complete"
-    worker.train(worker.take())
     assert house.get(f"{TRIALS}/3")["state"] == "pruned"
-    assert "winner" in problem(house.client.post(f"{TRIALS}/3/retry"), 409)["detail"], "all four have run"
+    assert post(house, 3, "retry")["number"] == 4
+    worker.train(worker.take())
+    assert house.get(f"{TRIALS}/4")["state"] == "complete"
+    worker.train(worker.take())
+    assert house.get(f"{TRIALS}/5")["state"] == "pruned"
+    assert "winner" in problem(house.client.post(f"{TRIALS}/5/retry"), 409)["detail"], "all six have run"
 
 
 def test_a_deleted_trial_is_gone_from_lists_files_and_search(house: Running, worker: ScriptedWorker) -> None:

@@ -16,15 +16,17 @@ from luthier.studies.prunable import first_decision, prunable_trials
 from luthier.studies.schedule import ScheduleSpec, parse_schedule
 from luthier.studies.search.feasibility import search_problems
 from luthier.studies.search.search import Search
+from luthier.studies.semantics import COMPARED_BY_SHARE, NEWEST_SEMANTICS
 from luthier.studies.spec import StudySpec, parse_spec
+from luthier.studies.strategy import LEAST_VALUES
 from tests.support.specs import document
 
 RATES = {"low": 1e-6, "high": 1e-3, "log": True}
 
 
-def new_spec(**changes: Any) -> StudySpec:
+def new_spec(semantics: int = NEWEST_SEMANTICS, **changes: Any) -> StudySpec:
     """Return the spec that a user sends, with the newest semantics."""
-    return StudySpec.model_validate({**document(), "semantics": 2, **changes})
+    return StudySpec.model_validate({**document(), "semantics": semantics, **changes})
 
 
 def evaluations(spec: StudySpec, params: Params) -> int:
@@ -39,7 +41,9 @@ def configurations(spec: StudySpec, rng: random.Random) -> list[Params]:
     else:
         epochs = spec.space["epochs"]
         lengths = epochs if isinstance(epochs, tuple) else (epochs,)
-        every = [{"learning_rate": 1e-6 * (1 + i / 100), "epochs": lengths[i % len(lengths)]} for i in range(40)]
+        rates = [1e-6 * (1 + i / 100) for i in range(40)]
+        every = [{"learning_rate": rate, "epochs": lengths[i % len(lengths)]} for i, rate in enumerate(rates)]
+        every = [params | {"scheduler": spec.space["scheduler"]} for params in every]
     rng.shuffle(every)
     baseline = spec.space.clip(complete({}, spec.task_info.baseline))
     return [params for params in every if params != baseline]
@@ -95,14 +99,35 @@ def worst_order(spec: StudySpec, bound: int) -> list[Params]:
     return [*waiting[:others], *waiting[len(waiting) - bound :]]
 
 
-def check(pruner: dict[str, Any], space: dict[str, Any], budget: int, name: str, seed: int) -> None:
+def worst_orders(spec: StudySpec, bound: int) -> list[list[Params]]:
+    """Return orders in which falling scores end most trials, where three that are as long must come before each.
+
+    For each length these three are the longest of all, then come as many as must be complete, the shortest first, then
+    those up to that length, shortest last.
+    """
+    trials, first = spec.possible_trials(), first_decision(spec.pruner)
+    others = int(trials.count) - 1 - bound
+    orders = []
+    for longest in trials.configurations:
+        waiting = sorted(configurations(spec, random.Random(0)), key=lambda params: evaluations(spec, params))
+        three = LEAST_VALUES - (trials.baseline >= (first if trials.steady else longest))
+        before = [waiting.pop() for _ in range(min(three, len(waiting)))]
+        pool = [params for params in waiting if first < evaluations(spec, params) <= longest]
+        apart = [params for params in waiting if params not in pool]
+        before += apart[: max(0, others - len(before))]
+        before += [pool.pop() for _ in range(min(len(pool), max(0, others - len(before))))]
+        orders.append([*before, *pool][: int(trials.count) - 1])
+    return orders
+
+
+def check(pruner: dict[str, Any], space: dict[str, Any], budget: int, name: str, seed: int, semantics: int) -> None:
     """Check the bound of a study in chance and in its worst case."""
     longest = max(space["epochs"]) if isinstance(space["epochs"], list) else space["epochs"]
     if longest == 1:
         return
     objective = {"metric": "loss" if seed % 2 else "accuracy"}
     sign = -1.0 if seed % 2 else 1.0
-    spec = new_spec(name=name, space=space, budget={"trials": budget}, pruner=pruner, objective=objective)
+    spec = new_spec(semantics, name=name, space=space, budget={"trials": budget}, pruner=pruner, objective=objective)
     trials = spec.possible_trials()
     bound = prunable_trials(spec.pruner, trials)
     assert bound is not None
@@ -110,7 +135,8 @@ def check(pruner: dict[str, Any], space: dict[str, Any], budget: int, name: str,
         rng = random.Random(seed * 3 + attempt)
         order = configurations(spec, rng)[: int(trials.count) - 1]
         assert play(spec, order, rng, sign) <= bound
-    reached = play(spec, worst_order(spec, bound), None, sign)
+    orders = worst_orders(spec, bound) if trials.by_share else [worst_order(spec, bound)]
+    reached = max(play(spec, order, None, sign) for order in orders)
     assert reached <= bound
     if pruner["name"] != "hyperband" or spec.space.size() is None:
         assert reached == bound
@@ -141,9 +167,15 @@ PRUNERS = st.one_of(
     ),
 )
 SPACES = st.one_of(
-    st.builds(lambda epochs: {"learning_rate": RATES, "epochs": epochs}, st.integers(2, 6)),
     st.builds(
-        lambda epochs: {"learning_rate": RATES, "epochs": sorted(epochs)}, st.sets(st.integers(1, 6), min_size=2)
+        lambda epochs, scheduler: {"learning_rate": RATES, "epochs": epochs, "scheduler": scheduler},
+        st.integers(2, 6),
+        st.sampled_from(["linear", "constant"]),
+    ),
+    st.builds(
+        lambda epochs, scheduler: {"learning_rate": RATES, "epochs": sorted(epochs), "scheduler": scheduler},
+        st.sets(st.integers(1, 6), min_size=2),
+        st.sampled_from(["cosine", "constant"]),
     ),
     st.builds(
         lambda rates, epochs: {"learning_rate": [1e-6 * (i + 1) for i in range(rates)], "epochs": sorted(epochs)},
@@ -153,12 +185,19 @@ SPACES = st.one_of(
 )
 
 
-@given(pruner=PRUNERS, space=SPACES, budget=st.integers(1, 9), name=st.sampled_from("abcd"), seed=st.integers(0, 9))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    pruner=PRUNERS,
+    space=SPACES,
+    budget=st.integers(1, 9),
+    name=st.sampled_from("abcd"),
+    seed=st.integers(0, 9),
+    semantics=st.sampled_from([COMPARED_BY_SHARE - 1, COMPARED_BY_SHARE]),
+)
+@settings(max_examples=200, deadline=None, derandomize=True)
 def test_no_scores_end_more_trials_than_the_bound_and_some_reach_it(
-    pruner: dict[str, Any], space: dict[str, Any], budget: int, name: str, seed: int
+    pruner: dict[str, Any], space: dict[str, Any], budget: int, name: str, seed: int, semantics: int
 ) -> None:
-    check(pruner, space, budget, name, seed)
+    check(pruner, space, budget, name, seed, semantics)
 
 
 MEDIAN = {"name": "median"}
@@ -222,10 +261,15 @@ def test_a_default_that_could_end_no_trial_is_none_and_never_an_error() -> None:
     assert stored.says_the_same(sent), "the same document again is the same study"
     assert sent.says_the_same(stored)
     assert not new_spec().says_the_same(new_spec(pruner={"name": "none"}))
+    of_three = document({"budget.trials": 3})
+    before = parse_spec(json.dumps(of_three), COMPARED_BY_SHARE - 1)
+    assert (before.pruner.name, parse_spec(json.dumps(of_three)).pruner.name) == ("hyperband", "none")
+    stored = StudySpec.model_validate_json(before.model_dump_json())
+    assert stored.says_the_same(parse_spec(json.dumps(of_three))), "sent again to a service that compares otherwise"
 
 
 def test_a_schedules_runs_have_names_of_their_own_so_that_hyperband_is_not_judged_by_one() -> None:
-    study = {key: value for key, value in document({"budget.trials": 2}).items() if key != "name"}
+    study = {key: value for key, value in document({"budget.trials": 4}).items() if key != "name"}
     raw = {"name": "nightly", "cron": "0 3 * * *", "study": study}
     schedule = parse_schedule(json.dumps(raw))
     assert schedule.study.pruner.name == "hyperband"
