@@ -11,6 +11,7 @@ from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
 from luthier.studies.origin import configuration_problems
 from luthier.studies.own_values import own_value_problems
+from luthier.studies.priors import prior_problems
 from luthier.studies.rates import rate_problems
 from luthier.studies.semantics import IDLE_VALUES_REFUSED
 from luthier.studies.space import Space
@@ -76,7 +77,7 @@ def _search_problems(spec: SpecKeys) -> Problems:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
     problems += configuration_problems(spec.origin, spec.space.vocabulary)
-    return problems + grid_problems(spec.sampler, spec.space)
+    return problems + grid_problems(spec.sampler, spec.space) + prior_problems(spec.sampler, spec.space)
 
 
 def _mixture_problems(spec: SpecKeys) -> Problems:

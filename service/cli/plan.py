@@ -100,7 +100,8 @@ def values(dimension: Any) -> str:
     """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
     if isinstance(dimension, dict):
         how = " (log)" if dimension.get("log") else f" by {step:g}" if (step := dimension.get("step")) else ""
-        return f"{dimension['low']} to {dimension['high']}{how}"
+        prior = "" if dimension.get("prior") is None else f", at first near {dimension['prior']}"
+        return f"{dimension['low']} to {dimension['high']}{how}{prior}"
     return ", ".join(map(str, dimension)) if isinstance(dimension, list) else f"{dimension}"
 
 
@@ -108,7 +109,8 @@ def _values(d: Any) -> str:
     """Return a dimension of a space in words."""
     if isinstance(d, dict):
         text = f"{d['low']} to {d['high']}{', log' if d['log'] else ''}"
-        return text + (f", in steps of {d['step']}" if d["step"] else ", whole" if isinstance(d["low"], int) else "")
+        text += f", in steps of {d['step']}" if d["step"] else ", whole" if isinstance(d["low"], int) else ""
+        return text + (f", at first near {d['prior']}" if d.get("prior") is not None else "")
     return ", ".join(map(json.dumps, d)) if isinstance(d, list) else json.dumps(d)
 
 
