@@ -29,6 +29,8 @@ def spec_problems(spec: SpecKeys) -> Problems:
     else:
         problems = [*_task_problems(spec), *rate_problems(spec.space), *_search_problems(spec)]
         problems += stopping_problems(spec.early_stopping, spec.objective, spec.pruner, spec.max_steps)
+    if spec.origin is not None and spec.warm_start is not None:
+        problems.append((("warm_start",), "and from both say what runs first: keep one of them"))
     if not (spec.budget.trials or spec.budget.wall_clock_seconds or spec.budget.gpu_seconds):
         problems.append((("budget",), "must set trials, wall_clock_seconds or gpu_seconds, so that it ends"))
     return problems
@@ -76,7 +78,8 @@ def _search_problems(spec: SpecKeys) -> Problems:
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
-    problems += configuration_problems(spec.origin, spec.space.vocabulary)
+    key = "warm_start" if spec.origin is None else "from"
+    problems += configuration_problems(spec.takes_over, spec.space.vocabulary, key)
     return problems + grid_problems(spec.sampler, spec.space) + prior_problems(spec.sampler, spec.space)
 
 
