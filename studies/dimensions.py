@@ -146,7 +146,8 @@ def _parse_range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
         ValidationError: With the path of each wrong key.
     """
     problems: list[tuple[Path, str]] = [
-        ((str(key),), "unknown key; a range has low, high, log, step, prior") for key in raw.keys() - set(Range.model_fields)
+        ((str(key),), "unknown key; a range has low, high, log, step, prior")
+        for key in raw.keys() - set(Range.model_fields)
     ]
     problems += [((key,), "is missing") for key in ("low", "high") if key not in raw]
     ends: dict[str, Any] = {}

@@ -74,6 +74,9 @@ def search_problems_of(
         yield ("pruner", "name"), "must be none: every trial has one report; raise steps to prune"
     yield from grid_problems(sampler, space)
     yield from prior_problems(sampler, space)
+    if sampler.portfolio:
+        text = "has no meaning for an external study: only you know what is good there; enqueue it, or take warm_start"
+        yield ("sampler", "portfolio"), text
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text

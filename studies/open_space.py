@@ -47,7 +47,7 @@ SCHEMA = {
 class OpenSpace(Space):
     """A space over names that the user chose. It is resolved from the start: nothing in it waits for an inspection.
 
-    A range whose ends, step and prior are all written as whole numbers is one of whole numbers, any other one of decimals.
+    A range whose ends, step and prior are all whole numbers is one of whole numbers, any other one of decimals.
     """
 
     vocabulary: ClassVar[Mapping[str, Hyperparameter]] = {}
@@ -79,7 +79,7 @@ class OpenSpace(Space):
         return self
 
     def baseline(self, defaults: Params) -> Params:
-        """Return the middle of the space, trial 0: a prior, of a list the first choice, of a log range its geometric mean."""
+        """Return trial 0: priors, else of a list the first choice, of a range its (logarithmic) middle."""
         return {name: _middle(d) for name, d in self.items()}
 
     def size(self) -> int | None:

@@ -110,7 +110,7 @@ class Space(RootModel[dict[str, Dimension]]):
         return self
 
     def baseline(self, defaults: Params) -> Params:
-        """Return trial 0 of a study: the priors of this resolved space, and else what is nearest to a task's baseline."""
+        """Return trial 0 of a study: the priors of this resolved space, else what is nearest to a task's baseline."""
         return self.with_baseline({}, defaults)
 
     def with_baseline(self, params: Params, defaults: Params) -> Params:

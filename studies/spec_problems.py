@@ -11,6 +11,7 @@ from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
 from luthier.studies.origin import configuration_problems
 from luthier.studies.own_values import own_value_problems
+from luthier.studies.portfolio import portfolio_problems
 from luthier.studies.priors import prior_problems
 from luthier.studies.rates import rate_problems
 from luthier.studies.semantics import IDLE_VALUES_REFUSED
@@ -80,6 +81,7 @@ def _search_problems(spec: SpecKeys) -> Problems:
         problems.append((("pruner", "name"), text))
     key = "warm_start" if spec.origin is None else "from"
     problems += configuration_problems(spec.takes_over, spec.space.vocabulary, key)
+    problems += portfolio_problems(spec.sampler, spec.task_info, spec.semantics)
     return problems + grid_problems(spec.sampler, spec.space) + prior_problems(spec.sampler, spec.space)
 
 

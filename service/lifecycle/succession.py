@@ -19,8 +19,8 @@ from luthier.service.storage.column_types import Unreadable
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, TakeoverRow
-from luthier.studies.best_of_study import BestTrial
 from luthier.studies.external_successor import ExternalSuccessor
+from luthier.studies.first_trials import warm_trials
 from luthier.studies.old_trials import OldScores, OldTrial, OldTrials, Predecessor, Taken, Takeover
 from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.results import Inspection
@@ -43,8 +43,8 @@ def keep_old_trials(session: Session, study: StudyRow) -> None:
     if origin is None:
         return
     source = None
-    if warm is not None:  # in their order: another objective may have ranked them
-        old = [OldTrial(number=_number(best, i), params=best.params) for i, best in enumerate(warm.trials or [])]
+    if warm is not None:
+        old = warm_trials(study.spec)
     elif origin.study is not None:
         before = _ended_study(session, study, origin.study)
         source = _predecessor(before)
@@ -69,9 +69,7 @@ def take_over(session: Session, leases: Leases, store: FileStore, study: StudyRo
         return
     named = origin.study if warm is None else warm.study
     if isinstance(kept.trials, Unreadable) or isinstance(kept.source, Unreadable):
-        kept.record = Takeover(
-            study=named, reason="They were stored by another version, which wrote them otherwise."
-        )
+        kept.record = Takeover(study=named, reason="They were stored by another version, which wrote them otherwise.")
         kept.trials = None
         return
     kind = ExternalSuccessor if study.external else Successor
@@ -116,10 +114,6 @@ def _write(
 def record_of(session: Session, study_id: int) -> Takeover | None:
     """Return what a study took over; None where it asked for nothing, or is not inspected yet."""
     return session.scalar(select(TakeoverRow.record).where(TakeoverRow.study_id == study_id))
-
-
-def _number(best: BestTrial, place: int) -> int:
-    return place if best.trial is None else best.trial
 
 
 def _ended_study(session: Session, study: StudyRow, name: str) -> StudyRow:

@@ -4,10 +4,10 @@
 attempt alone, so that a study which another process continues draws the same.
 
 Trial n is drawn near the priors with probability WEIGHT / (WEIGHT + n): all ranges with a prior together, each by a
-Gaussian around it, of standard deviation SPREAD in the range's unit interval (of logarithms where it is `log`), cut off
-at the ends. All else of the configuration is the sampler's. The Gaussian is that of NePS (Mallik et al. 2023, PriorBand,
-NeurIPS 36, section 4 and appendix); that a prior's weight falls as 1 / n is piBO's (Hvarfner et al. 2022, ICLR), so that
-a wrong one is forgotten.
+Gaussian around it, of standard deviation SPREAD in the range's unit interval (of logarithms where it is `log`), cut
+off at the ends. All else of the configuration is the sampler's. The Gaussian is that of NePS (Mallik et al. 2023,
+PriorBand, NeurIPS 36); that a prior's weight falls as 1 / n is piBO's (Hvarfner et al. 2022, ICLR, section 4.1), so
+that a wrong one is forgotten.
 """
 
 import math

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Running, ScriptedWorker, paths, problem, running, spec
+from luthier.studies.protocol import AssignmentKind
+from tests.support.harness import Running, ScriptedWorker, held, paths, problem, spec
 from tests.support.killed_request import exit_code
 
 SPACE = spec()["space"]
@@ -88,13 +89,16 @@ def test_a_service_that_is_killed_between_its_first_trials_gives_the_same_study(
     killed = "luthier.service.lifecycle.succession.keep_old_trials"
     assert exit_code(house.settings.home, database_url, killed, 0, *create) == -signal.SIGKILL
     assert house.client.get("/v1/studies/s2").status_code == 404, "whole or not at all"
-    house.started(worker, "s2", **changes)
-    for function in ("luthier.service.storage.assignments.trial_seed", "luthier.service.dispatch.claims.transitions.settle"):
-        claim = ("POST", "/v1/worker/claim", {"worker": "w1", "wait_seconds": 0})
-        exit_code(house.settings.home, database_url, function, 0, *claim)
-        house.move_clock(100)
-        house.reap()
-        worker.train(worker.take())
+    house.create("s2", **changes)
+    inspection = worker.take(AssignmentKind.INSPECT)
+    found = {"status": "complete", "inspection": worker.inspection.model_dump(mode="json")}
+    finish = ("POST", "/v1/worker/finish", {**held(inspection), **found})
+    for function in ("luthier.service.lifecycle.succession._write", "luthier.service.dispatch.search_repair.restore"):
+        assert house.study("s2")["counts"]["queued"] == 0
+        assert exit_code(house.settings.home, database_url, function, 0, *finish) == -signal.SIGKILL
+    study = house.study("s2")
+    assert study["counts"]["queued"] == 1 + study["taken_over"]["params"] > 1, "though Optuna knows none of them"
+    house.move_clock(100)  # the turn of the service that died is over
     worker.drain()
     worker.drain()
     one, other = house.trials("whole"), house.trials("s2")
