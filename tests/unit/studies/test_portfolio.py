@@ -1,6 +1,9 @@
 """The portfolio: which studies have one, where each configuration comes in the search, and the file of the lists."""
 
+import gzip
 import json
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from luthier.studies.search.search import Search
 from luthier.studies.semantics import NEWEST_SEMANTICS, PORTFOLIO_FIRST
 from luthier.studies.spec import StudySpec, parse_spec
 from luthier.studies.tasks import TASKS
+from tests.support.paths import ROOT
 from tests.support.scripted_worker import INSPECTION
 from tests.support.specs import SPACE, document
 
@@ -108,3 +112,36 @@ def test_it_comes_after_the_baseline_each_once_and_then_the_sampler_draws() -> N
     drawn = search.ask(4)
     assert drawn is not None
     assert space.key(drawn) not in {space.key(params) for params in new}, "a deleted one does not come again"
+
+
+def test_the_benchmark_covers_each_data_set_and_judges_on_the_one_left_out(tmp_path: Path) -> None:
+    """Configuration 1 is good on both texts, 2 on the images alone, 3 nearly as good there, the others nowhere."""
+    benchmark = runpy.run_path(str(ROOT / "benchmarks/portfolio.py"))
+    scores = {"a": (0.5, 0.9, 0.5, 0.5, 0.6), "b": (0.6, 0.8, 0.6, 0.6, 0.7), "c": (0.2, 0.3, 0.9, 0.8, 0.2)}
+    for name, each in scores.items():
+        task = "image-classification" if name == "c" else "text-classification"
+        (tmp_path / f"{name}.json").write_text(json.dumps({"task": task, "depth": 6}))
+        header = "configuration,learning_rate,batch_size,epochs,weight_decay,freeze_depth,seconds,validation_accuracy\n"
+        rows = [
+            f"{i},0.0012345,16,3,0.1,{i},{step},{score * step / 2}\n" for i, score in enumerate(each) for step in (1, 2)
+        ]
+        with gzip.open(tmp_path / f"{name}.csv.gz", "wt") as file:
+            file.write(header + "".join(rows) + ("9,1e-05,8,1,0,0,1,\n" if name == "a" else ""))  # diverged; only there
+    read_all = [benchmark["read"](tmp_path / f"{name}.csv.gz") for name in scores]
+    assert read_all[0].entries[3] == {
+        "learning_rate": 0.0012,
+        "batch_size": 16,
+        "epochs": 3,
+        "weight_decay": 0.1,
+        FROZEN: 0.5,
+    }
+    choose = benchmark["choose"]
+    assert choose("text-classification", read_all, 5) == [1, 2], "what would change nothing is left out"
+    assert choose("image-classification", read_all, 5) == [2, 1]
+    assert choose("image-classification", read_all, 1) == [2]
+    rows = {row["left_out"]: row for row in benchmark["judged"](read_all, 5)}
+    assert rows["b"]["chosen"] == [1, 2]
+    assert rows["b"]["regret"] == [0.0, 0.0]
+    assert rows["c"]["chosen"] == [1], "the images did not help to choose"
+    assert rows["c"]["regret"] == [pytest.approx(0.6 / 0.7, abs=1e-3)]
+    assert rows["c"]["random"] == [pytest.approx((0.6 / 0.7 + 0 + 0.1 / 0.7 + 1) / 4, abs=1e-3)]

@@ -69,7 +69,9 @@ def test_a_study_with_priors_is_the_same_wherever_it_goes_on_and_one_without_is_
     written = spec(space=BELIEVED).model_dump(mode="json")
     again = StudySpec.model_validate_json(json.dumps(written))
     assert run(Search(InMemoryStorage(), again, again.space.resolved(6)), range(14)) == whole  # type: ignore[arg-type]
-    bare = {name: {k: v for k, v in d.items() if k != "prior"} if isinstance(d, dict) else d for name, d in BELIEVED.items()}
+    bare = {
+        name: {k: v for k, v in d.items() if k != "prior"} if isinstance(d, dict) else d for name, d in BELIEVED.items()
+    }
     plain = asked(bare)
     mixed = [number for number in range(1, 10) if near_priors(spec(space=BELIEVED).space.resolved(6), 0, number, 0)]
     for number in range(1, 10):  # before the sampler has a model it draws by seed and number alone
@@ -116,4 +118,6 @@ def test_a_prior_of_a_resolved_range_lies_in_the_model_and_the_lengths() -> None
     several = spec(model=["a", "b"], space={"freeze_depth": {"low": 0, "high": "auto", "prior": 0.5}, "epochs": [1, 2]})
     space = several.space.resolved(4, 12)
     assert space.baseline(several.task_info.baseline)["freeze_depth"] == 0.5
-    assert {space.assigned(run_one)["freeze_depth"] for run_one in map(space.clip, [{"model": "b"} | space.priors()])} == {6}
+    assert {
+        space.assigned(run_one)["freeze_depth"] for run_one in map(space.clip, [{"model": "b"} | space.priors()])
+    } == {6}
