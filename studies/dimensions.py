@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
 from luthier.studies.documents import Path, error_details, refuse
-from luthier.studies.hyperparameters import AUTO, LONGEST_TEXT, Hyperparameter, Scalar, is_finite
+from luthier.studies.hyperparameters import AUTO, Hyperparameter, Scalar, is_finite
 
 LONGEST_KEY = 100  # characters of a wrong name that are shown
-PRIOR_ABOUT = "The value that you believe in: the baseline has it, and early trials are drawn near it more often."
 TOLERANCE = 1e-9  # of a step: sums of decimal steps miss the lattice by less
 
 
@@ -232,48 +231,3 @@ def describe(d: Dimension) -> str:
     if isinstance(d, Range):
         return f"{d.low} to {d.high}" + (f" in steps of {d.step}" if d.step else "")
     return f"one of {', '.join(map(str, d))}" if isinstance(d, tuple) else f"{d} (fixed)"
-
-
-def dimension_schema(h: Hyperparameter) -> dict[str, Any]:
-    """Return the JSON Schema of a dimension over a hyperparameter."""
-    value = _value_schema(h)
-    forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
-    if not h.has_words:
-        forms.append(range_schema(value))
-    return {"anyOf": forms, "description": f"{h.about} Default: {h.shown_default}."}
-
-
-def _value_schema(h: Hyperparameter) -> dict[str, Any]:
-    """Return the JSON Schema of a hyperparameter's value."""
-    if h.kind == "choice":
-        return {"enum": [*h.choices, *(float(word) for word in h.choices if word[0].isdigit())]}
-    if h.kind == "text":
-        return {"type": "string", "maxLength": LONGEST_TEXT, "pattern": h.pattern}
-    whole = h.kind == "int" and h.name != "freeze_depth"  # that may be a fraction of a depth
-    value: dict[str, Any] = {"type": "integer" if whole else "number"}
-    if h.low > -math.inf:
-        value["exclusiveMinimum" if h.above_low else "minimum"] = h.low
-    if h.high < math.inf:
-        value["maximum"] = h.high
-    return {"anyOf": [value, {"const": AUTO}]} if h.auto else value
-
-
-def range_schema(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a range.
-
-    Args:
-        value: The schema of its ends.
-    """
-    step = {"type": ["number", "null"], "exclusiveMinimum": 0}
-    return {
-        "type": "object",
-        "properties": {
-            "low": value,
-            "high": value,
-            "log": {"type": "boolean", "default": False},
-            "step": step,
-            "prior": {"type": ["number", "null"], "description": PRIOR_ABOUT},
-        },
-        "required": ["low", "high"],
-        "additionalProperties": False,
-    }

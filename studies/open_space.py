@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from luthier.studies import combinations
+from luthier.studies.dimension_schemas import range_schema
 from luthier.studies.dimensions import (
     Dimension,
     Range,
@@ -21,7 +22,6 @@ from luthier.studies.dimensions import (
     parse_choices,
     parse_dimension,
     parse_dimensions,
-    range_schema,
 )
 from luthier.studies.documents import refuse
 from luthier.studies.hyperparameters import Hyperparameter, Params, Scalar, is_finite

@@ -13,12 +13,12 @@ from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, m
 
 from luthier.studies import combinations
 from luthier.studies.auto import with_depth, with_length
+from luthier.studies.dimension_schemas import dimension_schema
 from luthier.studies.dimensions import (
     Choices,
     Dimension,
     Range,
     describe,
-    dimension_schema,
     nearest,
     parse_dimension,
     parse_dimensions,

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from luthier.studies.protocol import AssignmentKind
+from tests.support import external
+from tests.support.external_trainer import Trainer
 from tests.support.harness import Running, ScriptedWorker, held, paths, problem, spec
 from tests.support.killed_request import exit_code
+from tests.support.nightly import Nightly, schedule, template
 
 SPACE = spec()["space"]
 WARM = {"study": "s1", "top": 2}
@@ -135,3 +138,36 @@ def test_what_cannot_warm_is_refused_with_the_cure(house_sqlite: Running) -> Non
     for top in (0, 51, 1.5, True):
         body = spec("s9", warm_start={"study": "other", "top": top})
         assert paths(house.client.post("/v1/studies", json=body)) == {"warm_start.top"}
+
+
+def test_a_schedule_keeps_the_configurations_that_its_runs_begin_with(house: Running, worker: ScriptedWorker) -> None:
+    house.finished(budget={"trials": 4}, parallel=1)
+    study = template(parallel=1) | {"budget": {"trials": 4}, "warm_start": WARM}
+    body = schedule(study=study, promote={"seeds": 0})
+    nightly = Nightly(house, worker, study=study, promote={"seeds": 0})
+    written = nightly.view()["spec"]["study"]["warm_start"]["trials"]
+    assert [one["trial"] for one in written] == [trial["number"] for trial in ranked(house)[:2]]
+    assert house.client.delete("/v1/studies/s1").status_code == 204
+    assert house.client.post("/v1/schedules", json=body).status_code == 200, "the same document is the same schedule"
+    changed = house.client.patch("/v1/schedules/nightly", json={"study": study | {"seed": 3}})
+    assert changed.json()["spec"]["study"]["warm_start"]["trials"] == written, "also where another key changes"
+    name = nightly.run("a")["study"]
+    taken = house.study(name)["taken_over"]
+    assert (taken["study"], taken["params"] + taken["dropped"]) == ("s1", 2)
+    gone = {"study": study | {"warm_start": {"study": "s1", "top": 1}}}
+    assert paths(house.client.patch("/v1/schedules/nightly", json=gone)) == {"study.warm_start.study"}
+
+
+def test_an_external_study_begins_with_the_best_of_another_one(house_sqlite: Running) -> None:
+    house = house_sqlite
+    Trainer(house, "one", parallel=1).run()
+    space = external.SPACE | {"momentum": {"low": 0.0, "high": 0.3}, "extra": [1, 2]}
+    two = external.document(name="two", warm_start={"study": "one", "top": 2}, budget={"trials": 9}, space=space)
+    made = house.client.post("/v1/studies", json=two)
+    assert made.status_code == 201, made.text
+    best = ranked(house, "one")[:2]
+    assert [one["params"] for one in made.json()["spec"]["warm_start"]["trials"]] == [trial["params"] for trial in best]
+    taken = house.study("two")["taken_over"]
+    assert taken["params"] >= 1
+    assert house.trials("two")[1]["params"]["lr"] in [trial["params"]["lr"] for trial in best]
+    assert all("extra is new: 1" in item["why"] for item in taken["items"] if item["trial"] is not None)
