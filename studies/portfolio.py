@@ -56,7 +56,8 @@ def portfolio(
 ) -> list[Params]:
     """Return the configurations that a study tries after its baseline and its warm start; none where that cannot pay.
 
-    Some may be the same ones, or the baseline: the search drops what was a trial already.
+    Some may be the same ones, or the baseline: the search drops what was a trial already. Where a user has priors, the
+    list's belief does not stand against theirs, unless the spec asks for it.
 
     Args:
         space: The study's, resolved.
@@ -67,7 +68,7 @@ def portfolio(
         budget: That it began with: an extension changes nothing.
         warm_start: What runs before.
     """
-    is_default = sampler.portfolio is None and sampler.name in WITH_MODEL
+    is_default = sampler.portfolio is None and sampler.name in WITH_MODEL and not space.priors()
     is_large = budget.trials is None or budget.trials >= FEWEST_TRIALS
     if semantics < PORTFOLIO_FIRST or not (sampler.portfolio or (is_default and is_large)):
         return []

@@ -58,7 +58,7 @@ class Sampler(Document):
         None,
         exclude_if=lambda portfolio: portfolio is None,
         description="Known-good configurations of the task first, right after the baseline. Default: true for tpe, gp "
-        "and cmaes with a budget of time or of at least 10 trials, else false.",
+        "and cmaes with a budget of time or of at least 10 trials and no priors, else false.",
     )
 
     @model_validator(mode="after")

@@ -200,8 +200,10 @@ class Successor:
                 whole = dict(trial.params)
             given = {name: whole[name] for name in space if name in whole and is_used(name, whole)}
         adapted = adapt(given, space)
+        unwritten = "max_length is new: " if "max_length" not in self.spec.space else "-"  # the inspection's
+        changes = [text for text in adapted.changes if not text.startswith(unwritten)]
         gone = [name for name in trial.params if name not in space and name not in given and name != "model"]
-        return adapted.params, "; ".join(_texts(adapted.changes, gone, self.source is None))
+        return adapted.params, "; ".join(_texts(changes, gone, self.source is None))
 
 
 def _texts(changes: Sequence[str], gone: Sequence[str], is_foreign: bool) -> Iterator[str]:

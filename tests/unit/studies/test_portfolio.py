@@ -69,6 +69,9 @@ def test_it_runs_where_it_can_pay() -> None:
     for name, count in (("gp", whole), ("cmaes", whole), ("random", 0), ("qmc", 0)):
         assert length(sampler={"name": name}) == count
     assert length(sampler={"name": "random", "portfolio": True}) == whole
+    believed = {**SPACE, "epochs": {"low": 1, "high": 5, "prior": 2}}
+    assert length(space=believed) == 0, "what its user believes comes first"
+    assert length(space=believed, sampler={"portfolio": True}) == whole
     assert length(budget={"trials": 10}, warm_start=WARM) == min(2, whole), "half of the trials are the search's own"
     assert length(task="token-classification", dataset={"source": "tags.jsonl"}) == 0, "no list yet"
     assert length(semantics=PORTFOLIO_FIRST - 1) == 0, "studies that exist go on as they began"
