@@ -3,11 +3,12 @@
     python benchmarks/portfolio.py [--curves benchmarks/curves] [--most 5] [--write] [--json]
 
 The curves (record_curves.py) are of the same configurations on every data set. A score's regret is how far it is from
-the best that the data set has, as a share of the way from there to the baseline: 0 is the best known, 1 no better than
-the baseline. A portfolio's regret is that of its best configuration. Configurations are chosen greedily, each for the
-largest fall of the mean regret over the data sets, those of other tasks counting less (submodular, so at least 63% of
-what the best choice of as many would give: Nemhauser et al. 1978; for portfolios of hyperparameters: Wistuba et al.
-2015, Pfisterer et al. 2021). Each data set judges a portfolio that was chosen without it, beside as many random ones.
+the best that the data set has, as a share of the way from there to the median configuration: 0 is the best known, 1 no
+better than the median. A portfolio's regret is that of its best configuration; the baseline is left out, as it is near
+the best on one data set and far from it on another. Configurations are chosen greedily, each for the largest fall of
+the mean regret over the data sets, those of other tasks counting less (submodular, so at least 63% of what the best
+choice of as many would give: Nemhauser et al. 1978). Each data set judges the portfolio that was chosen without it,
+beside as many random configurations.
 `--write` puts the choice over all data sets into studies/portfolio.json, as the list of the newest semantics.
 """
 
@@ -15,6 +16,7 @@ import argparse
 import csv
 import gzip
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from luthier.studies.semantics import NEWEST_SEMANTICS
 
 FOLDER = Path(__file__).resolve().parent / "curves"
 NUMBERS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float}
-ELSEWHERE = 0.25
+ELSEWHERE = 0.5
 """How much a data set of another task counts beside one of the same."""
 DIGITS = 2
 """Of rates and decays: more would be noise."""
@@ -42,20 +44,19 @@ class DataSet:
         task: Luthier's.
         entries: By the configuration's number, as the file of portfolios has it.
         scores: By number, the best on the validation split.
-        seconds: By number, until it was trained, without a cache.
     """
 
     name: str
     task: str
     entries: Mapping[int, dict[str, Any]]
     scores: Mapping[int, float]
-    seconds: Mapping[int, float]
 
     def regret(self, numbers: Sequence[int]) -> float:
-        """Return the regret of the best of some configurations; the baseline has run before them."""
-        best, baseline = max(self.scores.values()), self.scores[BASELINE]
-        reached = max([baseline, *(self.scores[number] for number in numbers)])
-        return (best - reached) / (best - baseline) if best > baseline else 0.0
+        """Return the regret of the best of some configurations."""
+        best = max(self.scores.values())
+        middle = statistics.median(score for number, score in self.scores.items() if number != BASELINE)
+        reached = max((self.scores[number] for number in numbers), default=middle)
+        return min(1.0, (best - reached) / (best - middle)) if best > middle else 0.0
 
 
 def read(path: Path) -> DataSet:
@@ -63,7 +64,6 @@ def read(path: Path) -> DataSet:
     about = json.loads(path.with_name(path.name.removesuffix(".csv.gz") + ".json").read_text(encoding="utf-8"))
     entries: dict[int, dict[str, Any]] = {}
     scores: dict[int, float] = {}
-    seconds: dict[int, float] = {}
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             number = int(row["configuration"])
@@ -71,8 +71,7 @@ def read(path: Path) -> DataSet:
             entries[number] = entry | {FROZEN: round(int(row["freeze_depth"]) / max(about["depth"], 1), DIGITS)}
             value = row["validation_accuracy"]
             scores[number] = max(scores.get(number, 0.0), float(value) if value else 0.0)
-            seconds[number] = float(row["seconds"])
-    return DataSet(path.name.removesuffix(".csv.gz"), about["task"], entries, scores, seconds)
+    return DataSet(path.name.removesuffix(".csv.gz"), about["task"], entries, scores)
 
 
 def _rounded(value: Any) -> Any:
@@ -80,7 +79,9 @@ def _rounded(value: Any) -> Any:
 
 
 def choose(task: str, data_sets: Sequence[DataSet], most: int) -> list[int]:
-    """Return the numbers of a task's portfolio, the most useful first; fewer where more would change nothing.
+    """Return the numbers of a task's portfolio, the most useful first.
+
+    Of those that lower the regret alike, also not at all, the one with the least regret of its own comes first.
 
     Args:
         task: The task.
@@ -92,15 +93,15 @@ def choose(task: str, data_sets: Sequence[DataSet], most: int) -> list[int]:
     chosen: list[int] = []
 
     def rank(number: int) -> tuple[float, float]:
-        regret = sum(weights[one.name] * one.regret([*chosen, number]) for one in data_sets)
-        return round(regret, 9), sum(one.seconds[number] for one in data_sets)
+        together, alone = (
+            sum(weights[one.name] * one.regret(numbers) for one in data_sets)
+            for numbers in ([*chosen, number], [number])
+        )
+        return round(together, 9), alone
 
     while len(chosen) < most and numbers:
-        best = min(numbers, key=rank)
-        if chosen and rank(best)[0] >= sum(weights[one.name] * one.regret(chosen) for one in data_sets) - 1e-9:
-            break
-        chosen.append(best)
-        numbers.remove(best)
+        chosen.append(min(numbers, key=rank))
+        numbers.remove(chosen[-1])
     return chosen
 
 

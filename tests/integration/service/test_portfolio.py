@@ -41,10 +41,6 @@ def test_it_comes_after_the_baseline_the_warm_start_and_what_users_add(house: Ru
     assert trials[2 + warm : 2 + warm + len(first)] == first
     assert len(first) > 1
     assert (study["state"], len(trials)) == ("completed", 10)
-    house.started(worker, "s3", budget=BUDGET, parallel=1, space=WIDE, sampler={"portfolio": False})
-    worker.drain()
-    worker.drain()
-    assert not [trial for trial in house.trials("s3") if trial["params"] in known(house, "s2")]
     wrong = spec("s4", sampler={"name": "grid", "portfolio": True}, space={"epochs": [1, 2]})
     assert paths(house.client.post("/v1/studies", json=wrong)) == {"sampler.portfolio"}
 

@@ -51,6 +51,7 @@ def test_the_best_of_a_study_run_right_after_the_baseline_also_once_it_is_gone(
 
 
 @pytest.mark.both_databases
+@pytest.mark.full
 def test_a_running_study_warms_another_one_whose_space_is_unlike(house: Running, worker: ScriptedWorker) -> None:
     """What is outside moves to the edge, what repeats is dropped and told, and the budget is not passed."""
     space = {**SPACE, "optimizer": ["adamw", "sgd"], "warmup_ratio": {"low": 0.0, "high": 0.2}}
@@ -140,6 +141,7 @@ def test_what_cannot_warm_is_refused_with_the_cure(house_sqlite: Running) -> Non
         assert paths(house.client.post("/v1/studies", json=body)) == {"warm_start.top"}
 
 
+@pytest.mark.full
 def test_a_schedule_keeps_the_configurations_that_its_runs_begin_with(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 4}, parallel=1)
     study = template(parallel=1) | {"budget": {"trials": 4}, "warm_start": WARM}
@@ -158,6 +160,7 @@ def test_a_schedule_keeps_the_configurations_that_its_runs_begin_with(house: Run
     assert paths(house.client.patch("/v1/schedules/nightly", json=gone)) == {"study.warm_start.study"}
 
 
+@pytest.mark.full
 def test_an_external_study_begins_with_the_best_of_another_one(house_sqlite: Running) -> None:
     house = house_sqlite
     Trainer(house, "one", parallel=1).run()
