@@ -23,6 +23,8 @@ def with_depth(d: Dimension, blocks: int, path: Path) -> Dimension:
             raise refuse("space", ((*path, "high"), deepest))
         if d.low > blocks:
             raise refuse("space", ((*path, "low"), deepest))
+        if d.prior is not None and d.prior > blocks:
+            raise refuse("space", ((*path, "prior"), deepest))
         return d.model_copy(update={"high": settle(d.high)})
     if isinstance(d, tuple):
         for i, choice in enumerate(d):
@@ -37,7 +39,7 @@ def with_depth(d: Dimension, blocks: int, path: Path) -> Dimension:
 def with_length(dimensions: Mapping[str, Dimension], length: int | None) -> dict[str, Dimension]:
     """Return dimensions with a length in place of max_length's `auto`, also where max_length is left out.
 
-    A range whose lower end is above the length becomes that end alone.
+    A range whose lower end is above the length becomes that end alone. A prior above the length becomes the length.
 
     Args:
         dimensions: Of a space.
@@ -49,9 +51,15 @@ def with_length(dimensions: Mapping[str, Dimension], length: int | None) -> dict
     number = int(HYPERPARAMETERS[name].default) if length is None else length
     d = result.get(name, AUTO)
     if isinstance(d, Range):
-        result[name] = d.model_copy(update={"high": max(d.low, number)}) if d.high == AUTO else d
+        result[name] = _up_to(d, number) if d.high == AUTO else d
     elif isinstance(d, tuple):
         result[name] = tuple(dict.fromkeys(number if choice == AUTO else choice for choice in d))
     else:
         result[name] = number if d == AUTO else d
     return result
+
+
+def _up_to(d: Range, length: int) -> Range:
+    """Return a range whose upper end is a length, at least its lower end."""
+    high = max(d.low, length)
+    return d.model_copy(update={"high": high, "prior": None if d.prior is None else min(d.prior, high)})

@@ -7,24 +7,29 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
 from luthier.studies.documents import Path, error_details, refuse
-from luthier.studies.hyperparameters import AUTO, LONGEST_TEXT, Hyperparameter, Scalar, is_finite
+from luthier.studies.hyperparameters import AUTO, Hyperparameter, Scalar, is_finite
 
 LONGEST_KEY = 100  # characters of a wrong name that are shown
 TOLERANCE = 1e-9  # of a step: sums of decimal steps miss the lattice by less
 
 
 class Range(BaseModel):
-    """An interval, both ends included. `log` draws uniformly in the logarithm; `step` makes it a lattice."""
+    """An interval, both ends included. `log` draws uniformly in the logarithm; `step` makes it a lattice.
+
+    Near `prior`, the value that its user believes in, the search looks more often at first (`search/priors.py`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     low: int | float
     high: int | float | Literal["auto"]
     log: bool = False
     step: int | float | None = None
+    # Written only where there is one; so spaces from before there were priors are written as they were.
+    prior: int | float | None = Field(None, exclude_if=lambda prior: prior is None)
 
     @property
     def finite(self) -> bool:
@@ -140,7 +145,8 @@ def _parse_range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
         ValidationError: With the path of each wrong key.
     """
     problems: list[tuple[Path, str]] = [
-        ((str(key),), "unknown key; a range has low, high, log, step") for key in raw.keys() - set(Range.model_fields)
+        ((str(key),), "unknown key; a range has low, high, log, step, prior")
+        for key in raw.keys() - set(Range.model_fields)
     ]
     problems += [((key,), "is missing") for key in ("low", "high") if key not in raw]
     ends: dict[str, Any] = {}
@@ -159,11 +165,29 @@ def _parse_range(h: Hyperparameter, raw: dict[str, Any]) -> Range:
     if not problems:
         low_problem = _low_problem(ends["low"], ends["high"], log)
         problems += [(("low",), low_problem)] if low_problem else []
+    prior, prior_problem = _prior(h, raw.get("prior"), *([] if problems else ends.values()))
+    if prior_problem:
+        problems.append((("prior",), prior_problem))
     if problems:
         raise refuse(h.name, *problems)
     if step is not None:
         step = int(step) if h.kind == "int" else float(step)
-    return Range(low=ends["low"], high=ends["high"], log=log, step=step)
+    return Range(low=ends["low"], high=ends["high"], log=log, step=step, prior=prior)
+
+
+def _prior(h: Hyperparameter, raw: Any, low: Any = -math.inf, high: Any = math.inf) -> tuple[Any, str | None]:
+    """Return a range's prior in the hyperparameter's type, None without one; and what is wrong with it, or None."""
+    if raw is None:
+        return None, None
+    try:
+        prior = h.check(raw)
+    except ValueError as error:
+        return None, str(error)
+    if prior == AUTO:
+        return None, "must be a number; only high may be auto"
+    if low <= prior and (high == AUTO or prior <= high):
+        return prior, None
+    return None, f"must lie in the range, from {low} to {high}: move it, or widen the range"
 
 
 def _step_problem(h: Hyperparameter, step: Any, log: Any) -> str | None:
@@ -207,42 +231,3 @@ def describe(d: Dimension) -> str:
     if isinstance(d, Range):
         return f"{d.low} to {d.high}" + (f" in steps of {d.step}" if d.step else "")
     return f"one of {', '.join(map(str, d))}" if isinstance(d, tuple) else f"{d} (fixed)"
-
-
-def dimension_schema(h: Hyperparameter) -> dict[str, Any]:
-    """Return the JSON Schema of a dimension over a hyperparameter."""
-    value = _value_schema(h)
-    forms = [value, {"type": "array", "items": value, "minItems": 1, "uniqueItems": True}]
-    if not h.has_words:
-        forms.append(range_schema(value))
-    return {"anyOf": forms, "description": f"{h.about} Default: {h.shown_default}."}
-
-
-def _value_schema(h: Hyperparameter) -> dict[str, Any]:
-    """Return the JSON Schema of a hyperparameter's value."""
-    if h.kind == "choice":
-        return {"enum": [*h.choices, *(float(word) for word in h.choices if word[0].isdigit())]}
-    if h.kind == "text":
-        return {"type": "string", "maxLength": LONGEST_TEXT, "pattern": h.pattern}
-    whole = h.kind == "int" and h.name != "freeze_depth"  # that may be a fraction of a depth
-    value: dict[str, Any] = {"type": "integer" if whole else "number"}
-    if h.low > -math.inf:
-        value["exclusiveMinimum" if h.above_low else "minimum"] = h.low
-    if h.high < math.inf:
-        value["maximum"] = h.high
-    return {"anyOf": [value, {"const": AUTO}]} if h.auto else value
-
-
-def range_schema(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a range.
-
-    Args:
-        value: The schema of its ends.
-    """
-    step = {"type": ["number", "null"], "exclusiveMinimum": 0}
-    return {
-        "type": "object",
-        "properties": {"low": value, "high": value, "log": {"type": "boolean", "default": False}, "step": step},
-        "required": ["low", "high"],
-        "additionalProperties": False,
-    }

@@ -12,6 +12,7 @@ from luthier.studies.budget import Budget
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.open_space import SCHEMA as OPEN_SCHEMA
+from luthier.studies.priors import prior_problems
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.strategy import Objective, Pruner, Sampler, grid_problems
@@ -72,6 +73,10 @@ def search_problems_of(
     if pruner.name != "none" and steps == 1:
         yield ("pruner", "name"), "must be none: every trial has one report; raise steps to prune"
     yield from grid_problems(sampler, space)
+    yield from prior_problems(sampler, space)
+    if sampler.portfolio:
+        text = "has no meaning for an external study: only you know what is good there; enqueue it, or take warm_start"
+        yield ("sampler", "portfolio"), text
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text

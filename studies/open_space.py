@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from pydantic import model_validator
 
 from luthier.studies import combinations
+from luthier.studies.dimension_schemas import range_schema
 from luthier.studies.dimensions import (
     Dimension,
     Range,
@@ -21,7 +22,6 @@ from luthier.studies.dimensions import (
     parse_choices,
     parse_dimension,
     parse_dimensions,
-    range_schema,
 )
 from luthier.studies.documents import refuse
 from luthier.studies.hyperparameters import Hyperparameter, Params, Scalar, is_finite
@@ -47,7 +47,7 @@ SCHEMA = {
 class OpenSpace(Space):
     """A space over names that the user chose. It is resolved from the start: nothing in it waits for an inspection.
 
-    A range whose ends and step are all written as whole numbers is one of whole numbers, any other one of decimals.
+    A range whose ends, step and prior are all whole numbers is one of whole numbers, any other one of decimals.
     """
 
     vocabulary: ClassVar[Mapping[str, Hyperparameter]] = {}
@@ -79,7 +79,7 @@ class OpenSpace(Space):
         return self
 
     def baseline(self, defaults: Params) -> Params:
-        """Return the middle of the space, trial 0: of a list the first choice, of a log range the geometric mean."""
+        """Return trial 0: priors, else of a list the first choice, of a range its (logarithmic) middle."""
         return {name: _middle(d) for name, d in self.items()}
 
     def size(self) -> int | None:
@@ -119,7 +119,7 @@ def _dimension(name: str, raw: Any) -> Dimension:
     if not isinstance(raw, dict | Range):
         return _scalar(raw)
     written = raw.model_dump() if isinstance(raw, Range) else raw
-    numbers = [written.get(key) for key in ("low", "high", "step") if written.get(key) is not None]
+    numbers = [written.get(key) for key in ("low", "high", "step", "prior") if written.get(key) is not None]
     whole = all(isinstance(number, int) for number in numbers)
     d = parse_dimension(Hyperparameter(name, "int" if whole else "float", 0, ""), raw)
     if isinstance(d, Range) and not is_finite(float(d.high) - float(d.low)):
@@ -146,9 +146,11 @@ def _twice(value: Scalar) -> str:
 
 
 def _middle(d: Dimension) -> Scalar:
-    """Return the middle of a dimension: of a list the first choice."""
+    """Return the middle of a dimension: its prior, or of a list the first choice."""
     if not isinstance(d, Range):
         return d[0] if isinstance(d, tuple) else d
+    if d.prior is not None:
+        return nearest(d, d.prior)
     low, high = float(d.low), float(d.high)
     return nearest(d, math.sqrt(low) * math.sqrt(high) if d.log else low + (high - low) / 2)
 

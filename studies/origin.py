@@ -73,17 +73,20 @@ def unread_file(origin: Origin | None) -> list[tuple[Path, str]]:
     return [(("from", "file"), f"{text}them as from.trials: [{{params: {{...}}, value: ...}}]")]
 
 
-def configuration_problems(origin: Origin | None, knobs: Mapping[str, Hyperparameter]) -> list[tuple[Path, str]]:
+def configuration_problems(
+    origin: Origin | None, knobs: Mapping[str, Hyperparameter], key: str
+) -> list[tuple[Path, str]]:
     """Return the values of given configurations that no hyperparameter can have.
 
     Args:
         origin: The old trials of a spec.
         knobs: The hyperparameters of its space, by name.
+        key: Of the spec, where they stand.
     """
     problems: list[tuple[Path, str]] = []
     for i, old in enumerate((origin and origin.trials) or []):
         for name, value in old.params.items():
-            path: Path = ("from", "trials", i, "params", name)
+            path: Path = (key, "trials", i, "params", name)
             try:
                 if name != "model" and knobs[name].check(value) == AUTO and not knobs[name].has_words:
                     problems.append((path, "must be a number: auto has no meaning in a trial that has run"))

@@ -44,8 +44,7 @@ def search_spec(spec: StudySpec, name: str) -> dict[str, Any]:
 
 def warm_key(spec: StudySpec) -> str | None:
     """Return the key by which a study took over what another one found, which a new one cannot; None without one."""
-    document = spec.model_dump(mode="json")
-    return next((key for key in WARM if document.get(key) is not None), None)
+    return None if spec.origin is None else "from"  # what warm_start names is written out
 
 
 def with_paths(document: Mapping[str, Any], data: str | None, model: str | None) -> dict[str, Any]:

@@ -54,3 +54,5 @@ attempt has all of the time, and a trial that takes longer fails."""
 COMPARED_BY_SHARE = 6
 """Pruners compare a trial, at equal data seen, with three others at least whose learning rate has fallen no further.
 Before, with any number of trials of any length."""
+PORTFOLIO_FIRST = 6
+"""Known-good configurations of the task are tried right after the baseline. Before, the sampler draws from there on."""

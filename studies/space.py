@@ -1,7 +1,7 @@
 """The search space of a study: a dimension for each of its hyperparameters.
 
 The service, the workers and the search use it to list, check and complete configurations. A dimension is written as a
-value (fixed), a list of choices, or ``{low, high, log, step}``; a wrong one is refused with its path.
+value (fixed), a list of choices, or ``{low, high, log, step, prior}``; a wrong one is refused with its path.
 """
 
 import math
@@ -13,12 +13,12 @@ from pydantic import ConfigDict, GetJsonSchemaHandler, PrivateAttr, RootModel, m
 
 from luthier.studies import combinations
 from luthier.studies.auto import with_depth, with_length
+from luthier.studies.dimension_schemas import dimension_schema
 from luthier.studies.dimensions import (
     Choices,
     Dimension,
     Range,
     describe,
-    dimension_schema,
     nearest,
     parse_dimension,
     parse_dimensions,
@@ -110,9 +110,17 @@ class Space(RootModel[dict[str, Dimension]]):
         return self
 
     def baseline(self, defaults: Params) -> Params:
-        """Return the configuration of this resolved space that is nearest to a task's baseline, trial 0 of a study."""
+        """Return trial 0 of a study: the priors of this resolved space, else what is nearest to a task's baseline."""
+        return self.with_baseline({}, defaults)
+
+    def with_baseline(self, params: Params, defaults: Params) -> Params:
+        """Return a configuration of this resolved space with the baseline's value where `params` has none."""
         length: Params = {} if self._length is None else {"max_length": self._length}
-        return self.clip(complete({}, defaults | length))
+        return self.clip(complete(params, defaults | length | self.priors()))
+
+    def priors(self) -> Params:
+        """Return the values that a user believes in, by hyperparameter."""
+        return {name: d.prior for name, d in self.root.items() if isinstance(d, Range) and d.prior is not None}
 
     def size(self) -> int | None:
         """Return the number of configurations of a resolved space with different keys; None when it is continuous."""

@@ -79,8 +79,17 @@ class StudySpec(SpecKeys):
         return self.answering or Answering()
 
     def says_the_same(self, other: "StudySpec") -> bool:
-        """Return whether another spec says the same in all that users write."""
-        return self._with_pruner_in_use() == other.with_semantics(self.semantics)._with_pruner_in_use()
+        """Return whether another spec says the same in all that users write.
+
+        Configurations of a warm start that the service has written out are compared where both specs have them.
+        """
+        mine, theirs = self._with_pruner_in_use(), other.with_semantics(self.semantics)._with_pruner_in_use()
+        if mine.warm_start is None or theirs.warm_start is None or mine.warm_start == theirs.warm_start:
+            return mine == theirs
+        if mine.warm_start.trials is not None and theirs.warm_start.trials is not None:
+            return False
+        unwritten = {"warm_start": mine.warm_start.model_copy(update={"trials": theirs.warm_start.trials})}
+        return mine.model_copy(update=unwritten) == theirs
 
     def with_semantics(self, semantics: int) -> "StudySpec":
         """Return the spec with other semantics, and their default pruner where its user chose none."""

@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
 from luthier.studies.augmentations import AugmentationName
+from luthier.studies.best_of_study import BestOfStudy
 from luthier.studies.budget import Budget, Confirm, Resources
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Document, refuse
@@ -147,6 +148,11 @@ class SpecKeys(Document):
         exclude_if=lambda origin: origin is None,
         description="Old trials that it goes on from: those of a study that has ended, or of a file.",
     )
+    warm_start: BestOfStudy | None = Field(
+        None,
+        exclude_if=lambda warm: warm is None,
+        description="Another study whose best configurations are run first, right after the baseline.",
+    )
     answering: Answering | None = Field(
         None,
         exclude_if=lambda answering: answering is None,
@@ -183,6 +189,11 @@ class SpecKeys(Document):
     def is_external(self) -> bool:
         """Whether a trainer of the user's own asks for its trials; then it has no model and no data."""
         return self.task == EXTERNAL
+
+    @property
+    def takes_over(self) -> Origin | None:
+        """The old trials that it begins with: those of `from`, or the configurations of `warm_start`."""
+        return self.origin or (None if self.warm_start is None else self.warm_start.as_origin())
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
 from luthier.studies.hyperparameters import AUTO
 from luthier.studies.origin import configuration_problems
 from luthier.studies.own_values import own_value_problems
+from luthier.studies.portfolio import portfolio_problems
+from luthier.studies.priors import prior_problems
 from luthier.studies.rates import rate_problems
 from luthier.studies.semantics import IDLE_VALUES_REFUSED
 from luthier.studies.space import Space
@@ -29,6 +31,8 @@ def spec_problems(spec: SpecKeys) -> Problems:
     else:
         problems = [*_task_problems(spec), *rate_problems(spec.space), *_search_problems(spec)]
         problems += stopping_problems(spec.early_stopping, spec.objective, spec.pruner, spec.max_steps)
+    if spec.origin is not None and spec.warm_start is not None:
+        problems.append((("warm_start",), "and from both say what runs first: keep one of them"))
     return [*problems, *budget_problems(spec.budget)]
 
 
@@ -74,8 +78,10 @@ def _search_problems(spec: SpecKeys) -> Problems:
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
-    problems += configuration_problems(spec.origin, spec.space.vocabulary)
-    return problems + grid_problems(spec.sampler, spec.space)
+    key = "warm_start" if spec.origin is None else "from"
+    problems += configuration_problems(spec.takes_over, spec.space.vocabulary, key)
+    problems += portfolio_problems(spec.sampler, spec.task_info, spec.semantics)
+    return problems + grid_problems(spec.sampler, spec.space) + prior_problems(spec.sampler, spec.space)
 
 
 def _mixture_problems(spec: SpecKeys) -> Problems:

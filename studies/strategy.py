@@ -54,6 +54,13 @@ class Sampler(Document):
         le=10_000,
         description=f"Random trials at first. Default: {STARTUP_TRIALS['tpe']}; for cmaes {STARTUP_TRIALS['cmaes']}.",
     )
+    # Written only where it is chosen; so specs from before there were portfolios are written as they were.
+    portfolio: bool | None = Field(
+        None,
+        exclude_if=lambda portfolio: portfolio is None,
+        description="Known-good configurations of the task first, right after the baseline. Default: true for tpe, gp "
+        "and cmaes with a budget of time or of at least 10 trials and no priors, else false.",
+    )
 
     @model_validator(mode="after")
     def _options(self) -> Self:

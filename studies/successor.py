@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier.studies.hyperparameters import Params, complete, is_used
-from luthier.studies.model_space import ModelsSpace
 from luthier.studies.old_trials import OldTrial, Predecessor, Taken
 from luthier.studies.origin import Origin
 from luthier.studies.protocol import TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.translation import translated
 from luthier.studies.warm_start import adapt
 
 _SAME = (
@@ -144,24 +144,11 @@ class Successor:
     def _translated(self, trial: OldTrial) -> tuple[Params, Params]:
         """Return an old trial's whole configuration: as its worker got it, and in the terms of today's space.
 
-        A freeze depth is a number of blocks in a study of one model, and a fraction of them where there are several.
-
         Raises:
             ValidationError: The old space does not fit its inspection any more.
         """
         assert self.source is not None
-        spec, inspection = self.source.spec, self.source.inspection
-        whole = complete(trial.params, spec.task_info.baseline)
-        assigned = self._old_space.assigned(whole)
-        model = str(trial.params.get("model", spec.models[0]))
-        given = {**assigned, "model": model}
-        if isinstance(self._space, ModelsSpace):
-            depth = inspection.depths[spec.models.index(model)]
-            exact = whole["freeze_depth"] if len(spec.models) > 1 else int(assigned["freeze_depth"]) / max(depth, 1)
-            given["freeze_depth"] = exact
-            if model not in self.spec.models:
-                del given["model"]
-        return assigned, given
+        return translated(trial.params, self.source, self._old_space, self.spec.models)
 
     def _put_baseline_first(self, choice: Choice, key: tuple[Any, ...]) -> None:
         """Make an old trial with the baseline's configuration trial 0, so that it need not run again."""
@@ -185,7 +172,7 @@ class Successor:
             elif (key := space.key(params)) in known:
                 text = "its configuration is that of another trial"
             elif len(choice.anew) >= room:
-                text = "the budget, or from.top, has no room for it"
+                text = f"the budget{', or from.top,' if self.spec.origin is not None else ''} has no room for it"
             else:
                 known.add(key)
                 choice.anew.append(Moved(trial, params, why + changes))
@@ -213,8 +200,10 @@ class Successor:
                 whole = dict(trial.params)
             given = {name: whole[name] for name in space if name in whole and is_used(name, whole)}
         adapted = adapt(given, space)
+        unwritten = "max_length is new: " if "max_length" not in self.spec.space else "-"  # the inspection's
+        changes = [text for text in adapted.changes if not text.startswith(unwritten)]
         gone = [name for name in trial.params if name not in space and name not in given and name != "model"]
-        return adapted.params, "; ".join(_texts(adapted.changes, gone, self.source is None))
+        return adapted.params, "; ".join(_texts(changes, gone, self.source is None))
 
 
 def _texts(changes: Sequence[str], gone: Sequence[str], is_foreign: bool) -> Iterator[str]:

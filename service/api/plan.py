@@ -18,10 +18,11 @@ from luthier.service.api.creation import check_sampler
 from luthier.service.api.views import data_view
 from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
-from luthier.service.lifecycle import transitions
+from luthier.service.lifecycle import transitions, warm_sources
 from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.external import NOTHING_TO_INSPECT
+from luthier.studies.first_trials import first_trials
 from luthier.studies.preset_remarks import preset_remarks
 from luthier.studies.protocol import FINISHED, AssignmentKind, Reason
 from luthier.studies.prunable import comparison_note, prunable_trials
@@ -41,6 +42,7 @@ ANSWERS = responses(TooLarge, Invalid, Unavailable)
 async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanView:
     """Return split sizes, labels, blocks with the trainable parameters at each freeze depth, estimates, pruning."""
     await run_in_threadpool(check_sampler, spec)
+    spec = await run_in_threadpool(_written_out, service, spec)
     if spec.is_external:
         return _external_plan(spec)
     study_id = await run_in_threadpool(_start, service, spec)
@@ -69,8 +71,16 @@ async def plan(spec: SpecBody, service: ServiceDep, request: Request) -> PlanVie
 
 def _external_plan(spec: StudySpec) -> PlanView:
     """Return the plan of a study whose trainer is the user's own: nobody has to open anything for it."""
-    space = spec.space.model_dump(mode="json")
-    return PlanView(space=space, data=data_view(NOTHING_TO_INSPECT), models=[], pruner=_pruner(spec, spec.space))
+    space, first = spec.space.model_dump(mode="json"), first_trials(spec, NOTHING_TO_INSPECT)
+    return PlanView(
+        space=space, data=data_view(NOTHING_TO_INSPECT), models=[], pruner=_pruner(spec, spec.space), first=first
+    )
+
+
+def _written_out(service: Service, spec: StudySpec) -> StudySpec:
+    """Return a spec with what its warm start stands for now. Raises Invalid."""
+    with service.core.database.reading() as session:
+        return warm_sources.written_out(session, spec)
 
 
 def _start(service: Service, spec: StudySpec) -> int:
@@ -136,6 +146,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         ],
         estimates=estimates,
         pruner=_pruner(spec, space),
+        first=first_trials(spec, inspection),
         remarks=preset_remarks(spec),
         limits=[] if estimates is None else _limits(spec, estimates.seconds_per_trial),
     )

@@ -16,7 +16,7 @@ from luthier.service.api.stored_file import StoredFile, stored_model
 from luthier.service.dispatch import deletion
 from luthier.service.dispatch.checkpoints import clean_up
 from luthier.service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, responses
-from luthier.service.lifecycle import actions, labels, study_rows, succession, transitions
+from luthier.service.lifecycle import actions, labels, study_rows, succession, transitions, warm_sources
 from luthier.service.lifecycle.creation_limits import CreationLimits
 from luthier.service.schemas import Page, StudyView
 from luthier.service.storage.tables import StudyRow
@@ -63,6 +63,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         created = study is None
         if study is None:
             CreationLimits(service.settings, service.core.database).check_study(session)
+            spec = warm_sources.written_out(session, spec)
             study = transitions.create(session, service.core.leases, spec, spec.name)
             succession.keep_old_trials(session, study)
             if study.external:  # no inspection comes before its first trial
@@ -70,7 +71,7 @@ def _find_or_create(service: Service, spec: StudySpec) -> tuple[bool, StudyView]
         elif not any(before.says_the_same(spec) for before in _told_specs(study)):
             raise Conflict(_taken(study, spec))
         view = views.study_view(session, study)
-    if created and study.external and study.spec.origin is not None:
+    if created and study.external and study.spec.takes_over is not None:
         service.core.searches.mend(study)  # Optuna gets the trials that were taken over before any is drawn
     return created, view
 

@@ -27,6 +27,7 @@ EXAMPLES = {
         "luthier create study.yaml",
         "luthier create study.yaml -o name",
         "luthier create study.yaml --import trials.csv",
+        "luthier create study.yaml --warm-start my-other-study",
     ),
     "extend": ("luthier extend my-study --trials 20", "luthier extend my-study --hours 2 --target none"),
     "list": ("luthier list", "luthier list --state running --tag german -o name", "luthier list -o csv > studies.csv"),

@@ -1,4 +1,4 @@
-"""The option `--import` of `luthier create`: a csv of old trials for a spec."""
+"""The options `--import` and `--warm-start` of `luthier create`: old trials for a spec, of a csv or of a study."""
 
 from pathlib import Path
 from typing import Any
@@ -27,3 +27,26 @@ def with_import(text: str, file: Path) -> str | dict[str, Any]:
     if "from" in document:
         raise CommandError(USAGE, "--import: the spec has a key `from` already; keep one of the two.")
     return {**document, "from": {"file": str(file)}}
+
+
+def with_warm_start(text: str, study: str) -> str | dict[str, Any]:
+    """Return a spec that begins with the best of a study; a text that is no spec as it is, to be refused.
+
+    Args:
+        text: the spec, as YAML or JSON.
+        study: the name of the other study.
+
+    Raises:
+        CommandError: the spec has a warm start.
+    """
+    from luthier.studies.documents import load_document
+
+    try:
+        document = load_document(text)
+    except ValueError:
+        return text
+    if not isinstance(document, dict):
+        return text
+    if "warm_start" in document:
+        raise CommandError(USAGE, "--warm-start: the spec has a key `warm_start` already; keep one of the two.")
+    return {**document, "warm_start": {"study": study}}

@@ -28,7 +28,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.first_look import first_faults, told_of_elsewhere
-from luthier.service.cli.output import Format, Output, emit, facts, size, table
+from luthier.service.cli.output import Format, Output, configuration, emit, facts, size, table
 from luthier.service.cli.own_service import beginning, find_holder, own_service
 from luthier.service.cli.run import PANEL
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
@@ -106,7 +106,8 @@ def values(dimension: Any) -> str:
     """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
     if isinstance(dimension, dict):
         how = " (log)" if dimension.get("log") else f" by {step:g}" if (step := dimension.get("step")) else ""
-        return f"{dimension['low']} to {dimension['high']}{how}"
+        prior = "" if dimension.get("prior") is None else f", at first near {dimension['prior']}"
+        return f"{dimension['low']} to {dimension['high']}{how}{prior}"
     return ", ".join(map(str, dimension)) if isinstance(dimension, list) else f"{dimension}"
 
 
@@ -114,14 +115,33 @@ def _values(d: Any) -> str:
     """Return a dimension of a space in words."""
     if isinstance(d, dict):
         text = f"{d['low']} to {d['high']}{', log' if d['log'] else ''}"
-        return text + (f", in steps of {d['step']}" if d["step"] else ", whole" if isinstance(d["low"], int) else "")
+        text += f", in steps of {d['step']}" if d["step"] else ", whole" if isinstance(d["low"], int) else ""
+        return text + (f", at first near {d['prior']}" if d.get("prior") is not None else "")
     return ", ".join(map(json.dumps, d)) if isinstance(d, list) else json.dumps(d)
+
+
+def first_tables(answer: "PlanView") -> Iterator["Table"]:
+    """Yield the trials that a study begins with, where there are others than the baseline."""
+    if len(answer.first) < 2:
+        return
+    names = [name for name, d in answer.space.items() if isinstance(d, list | dict)]
+    rows = (
+        (
+            trial.number,
+            trial.source.replace("_", " ") + ("" if trial.from_trial is None else f" (trial {trial.from_trial})"),
+            configuration({name: trial.params[name] for name in names if name in trial.params}) if trial.params else "",
+            trial.why,
+        )
+        for trial in answer.first
+    )
+    yield table((">trial", "from", "configuration", "remark"), rows, title="First trials")
 
 
 def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     """Yield a plan as a person reads it: the data, the blocks of each model, estimates, batch sizes."""
     if not answer.models:  # a trainer of the user's own has them
         yield table(("name", "values"), ((name, _values(d)) for name, d in answer.space.items()), title="Space")
+        yield from first_tables(answer)
         yield facts(_pruner_facts(answer.pruner))
         return
     yield facts({f"{split} rows": count for split, count in answer.data.rows.items()}, title="Data")
@@ -138,6 +158,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
         several, whole = len(answer.models) > 1, len(model.blocks)
         depths = [f"{depth / whole:.2f}" if several else str(depth) for depth in range(whole + 1)]
         yield table(columns, zip(depths, names, sizes, trainable, strict=True), title=model.model)
+    yield from first_tables(answer)
     estimates = answer.estimates
     yield facts(
         {

@@ -5,7 +5,7 @@ The docstring of a command is its help text.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from luthier.service.cli.confirm import Yes, confirm, losses_of_study
 from luthier.service.cli.connect import (
     FAILURE,
     INTERRUPTED,
+    USAGE,
     CommandError,
     ModelFolder,
     Server,
@@ -28,7 +29,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.first_look import told_of_elsewhere
 from luthier.service.cli.model_facts import whose
-from luthier.service.cli.old_trials import with_import
+from luthier.service.cli.old_trials import with_import, with_warm_start
 from luthier.service.cli.output import Format, Output, emit, print_schema, show
 from luthier.service.cli.paths import check_file
 from luthier.service.cli.steering import TrialNumber, delete_trial, stop_trial
@@ -53,6 +54,10 @@ def create(
         Path | None,
         typer.Option("--import", metavar="CSV", help="Old trials, whose configurations are run first, the best first."),
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(metavar="STUDY", help="A study of the service whose best configurations are run first."),
+    ] = None,
     server: Server = None,
     token: Token = None,
     output: Output = Format.TABLE,
@@ -61,9 +66,16 @@ def create(
     text = read_text(chosen_file(spec, file))
     if old_trials is not None:
         check_file(old_trials)
+        if warm_start is not None:
+            raise CommandError(USAGE, "--import and --warm-start both say what runs first: keep one of them.")
     with connect(server, token) as client:
         tell(*told_of_elsewhere(text, client.url))
-        study = client.create(text if old_trials is None else with_import(text, old_trials))
+        written: str | dict[str, Any] = text
+        if old_trials is not None:
+            written = with_import(text, old_trials)
+        elif warm_start is not None:
+            written = with_warm_start(text, warm_start)
+        study = client.create(written)
     emit(study, output, *study_tables(study))
 
 

@@ -21,6 +21,7 @@ from luthier.service.storage.presence import Presence
 from luthier.service.storage.service_tables import ServiceRow
 from luthier.service.storage.tables import StudyRow
 from luthier.service.storage.turns import Turns
+from luthier.studies.first_trials import known_good
 from luthier.studies.search.search import Search, delete_search
 from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, unfinished_studies, with_own_cache
 from luthier.studies.space import Space
@@ -138,6 +139,7 @@ class OpenSearches:
             self._database.writing,
             lambda: search_repair.forgotten(self._database, study.id),
             study.search_name,
+            [] if study.inspection is None else known_good(study.spec, study.inspection, study.first_budget),
         )
         search.count()
         return search

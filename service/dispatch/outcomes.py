@@ -100,7 +100,7 @@ class Outcomes:
                 transitions.fail(session, leases, study, row.error or "")
             if state in (TrialState.COMPLETE, TrialState.FAILED) and row.kind in EFFECTS:
                 EFFECTS[AssignmentKind(row.kind)](self, session, study, row, outcome)
-            has_taken_over = was_queued and study.inspection is not None and study.spec.origin is not None
+            has_taken_over = was_queued and study.inspection is not None and study.spec.takes_over is not None
             transitions.settle(session, leases, study)
             superseded: list[AssignmentRow] = []
             if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):

@@ -50,7 +50,7 @@ def accept(session: Session, database: Database, study: StudyRow, request: Reque
         if before.ended == DELETED:
             raise deleted_with_key(study, number)
         return number, False
-    if study.spec.origin is not None:
+    if study.spec.takes_over is not None:
         text = f"{study.name} goes on from old trials, which get the first numbers once it is inspected"
         raise Conflict(f"{text}. Add this configuration then: as soon as `luthier get {study.name}` says running.")
     check_early(study.spec, request.params)

@@ -1,4 +1,4 @@
-"""Old trials in a new study: kept with it when it is created, and taken over once it is inspected.
+"""Old trials in a new study, of `from` or `warm_start`: kept when it is created, taken over once it is inspected.
 
 `api/studies.py` calls `keep_old_trials`, dispatch calls `take_over` where an inspection ends; each in the caller's
 transaction, so that a study has all of it or nothing. What fits is decided in `studies/successor.py`. The rows of
@@ -20,6 +20,7 @@ from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.leases import Leases
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow, TakeoverRow
 from luthier.studies.external_successor import ExternalSuccessor
+from luthier.studies.first_trials import warm_trials
 from luthier.studies.old_trials import OldScores, OldTrial, OldTrials, Predecessor, Taken, Takeover
 from luthier.studies.protocol import ENDED, FINISHED, AssignmentKind, Reason, TrialState
 from luthier.studies.results import Inspection
@@ -38,11 +39,13 @@ def keep_old_trials(session: Session, study: StudyRow) -> None:
     Raises:
         Invalid: they cannot be taken over; the path says which key of the spec is wrong.
     """
-    origin = study.spec.origin
+    origin, warm = study.spec.takes_over, study.spec.warm_start
     if origin is None:
         return
     source = None
-    if origin.study is not None:
+    if warm is not None:
+        old = warm_trials(study.spec)
+    elif origin.study is not None:
         before = _ended_study(session, study, origin.study)
         source = _predecessor(before)
         old = _old_trials(session, before)
@@ -61,13 +64,12 @@ def take_over(session: Session, leases: Leases, store: FileStore, study: StudyRo
         study: its row.
     """
     kept = session.get(TakeoverRow, study.id)
-    origin = study.spec.origin
+    origin, warm = study.spec.takes_over, study.spec.warm_start
     if kept is None or kept.trials is None or study.inspection is None or origin is None:
         return
+    named = origin.study if warm is None else warm.study
     if isinstance(kept.trials, Unreadable) or isinstance(kept.source, Unreadable):
-        kept.record = Takeover(
-            study=origin.study, reason="They were stored by another version, which wrote them otherwise."
-        )
+        kept.record = Takeover(study=named, reason="They were stored by another version, which wrote them otherwise.")
         kept.trials = None
         return
     kind = ExternalSuccessor if study.external else Successor
@@ -76,7 +78,7 @@ def take_over(session: Session, leases: Leases, store: FileStore, study: StudyRo
     if kept.source is not None and kept.source.inspection.fingerprint == study.inspection.fingerprint:
         study.test_looks = kept.source.test_looks
     taken = sorted([*taken, *choice.dropped], key=lambda each: each.from_trial)
-    kept.record = Takeover(study=origin.study, reason=choice.reason, taken=taken)
+    kept.record = Takeover(study=named, reason=choice.reason, taken=taken)
     kept.trials = None
 
 

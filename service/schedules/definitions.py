@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from luthier.service.access import projects
 from luthier.service.errors import Conflict, NotFound
-from luthier.service.lifecycle import labels
+from luthier.service.lifecycle import labels, warm_sources
 from luthier.service.schedules import due_times
 from luthier.service.storage.database import Database
 from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.studies.schedule import ScheduleSpec, changed
+from luthier.studies.spec import StudySpec
 
 
 def find(session: Session, name: str) -> ScheduleRow:
@@ -54,6 +55,7 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
     Raises:
         Conflict: The name is taken by another schedule.
         NotFound: There is no such project.
+        Invalid: Its studies are to begin with another study's best, which is not there.
         IntegrityError: Another request has just created it; the caller tries again.
     """
     schedule = session.scalar(select(ScheduleRow).where(ScheduleRow.name == spec.name, ScheduleRow.is_here()))
@@ -65,6 +67,7 @@ def find_or_create(session: Session, database: Database, spec: ScheduleSpec) -> 
             raise Conflict(text)
         return False, schedule
     projects.hold(session)
+    spec = _written_out(session, spec)
     now = database.time(session)
     schedule = ScheduleRow(name=spec.name, spec=spec, created_at=now, dealt_until=now, fired=0)
     due_times.plan_next(schedule)
@@ -86,14 +89,21 @@ def change(session: Session, database: Database, schedule: ScheduleRow, changes:
 
     Raises:
         ValidationError: The changed schedule is not valid.
+        Invalid: Its studies are to begin with another study's best, which is not there.
     """
     old_spec = schedule.spec
-    schedule.spec = changed(old_spec, changes)
+    schedule.spec = _written_out(session, changed(old_spec, changes), old_spec.study)
     if (old_spec.cron, old_spec.timezone) != (schedule.spec.cron, schedule.spec.timezone):
         schedule.dealt_until = database.time(session)
     elif schedule.next_at is None:  # it had ended (max_runs): skip the due times between then and now
         schedule.dealt_until = max(schedule.dealt_until, database.time(session))
     due_times.plan_next(schedule)
+
+
+def _written_out(session: Session, spec: ScheduleSpec, before: StudySpec | None = None) -> ScheduleSpec:
+    """Return a schedule whose template has the configurations of its `warm_start` written out. Raises Invalid."""
+    study = warm_sources.written_out(session, spec.study, "study", before=before)
+    return spec if study is spec.study else spec.model_copy(update={"study": study})
 
 
 def remove(session: Session, schedule: ScheduleRow) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from luthier.service.caller import acting, service_in
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Conflict
-from luthier.service.lifecycle import actions, study_rows, transitions
+from luthier.service.lifecycle import actions, study_rows, succession, transitions
 from luthier.service.storage.schedule_tables import RunRow, ScheduleRow
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.protocol import ENDED
@@ -138,6 +138,7 @@ def start(core: Core, session: Session, schedule: ScheduleRow, due: float, now: 
         run.message = f"There is a study named {spec.name} already; delete it, or rename the schedule."
     else:
         study = transitions.create(session, core.leases, spec, spec.name, hold=True)
+        succession.keep_old_trials(session, study)
         run.study, run.study_id = study.name, study.id
     session.add(run)
     session.flush()

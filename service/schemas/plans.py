@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.studies.first_trials import FirstTrial
 from luthier.studies.results import BatchFit, Block
 
 
@@ -63,6 +64,7 @@ class PlanView(BaseModel):
         models: in the order of the spec.
         estimates: null where the worker could not probe.
         pruner: how many trials it can end early.
+        first: the trials that it begins with (its baseline, its warm start, its portfolio), then what is dropped.
         remarks: what the spec writes itself in place of its preset's, a sentence for each key.
         limits: what the spec's limit on a trial's time means for its trials, as sentences.
     """
@@ -72,5 +74,6 @@ class PlanView(BaseModel):
     models: list[ModelPlan]
     estimates: PlanEstimates | None = None
     pruner: PrunerPlan | None = None
+    first: list[FirstTrial] = []
     remarks: list[str] = []
     limits: list[str] = []

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import Params, Scalar
 from luthier.studies.search.distributions import searched
+from luthier.studies.search.priors import near_priors
 from luthier.studies.search.samplers import LEARN_FROM_COMPLETE, make_sampler
 from luthier.studies.search.storage_view import StorageView
 from luthier.studies.space import Space
@@ -91,7 +92,8 @@ class Draw:
         first = {name: d.low if isinstance(d, Range) else d[0] for name, d in self._space.free().items()}
         # Only CMA-ES keeps state in its trials; the notes of others are for configurations stored value by value.
         notes = self._view.notes if isinstance(sampler, CmaEsSampler) else {}
-        return self._space.clip(first | drawn), notes
+        near = near_priors(self._space, self._spec.seed, self._number, attempt) if attempt < self._attempts else {}
+        return self._space.clip(first | drawn | near), notes
 
     def _sampler(self, attempt: int) -> BaseSampler:
         seed = self._seed(attempt)

@@ -57,6 +57,7 @@ class Search:
         writing: Callable[[], Writing] = nullcontext,
         forgotten: Callable[[], Collection[int]] = tuple,
         name: str | None = None,
+        first: Sequence[Params] = (),
     ) -> None:
         """Open the study of this name in the storage, or create it.
 
@@ -68,12 +69,14 @@ class Search:
                 drawing can take seconds.
             forgotten: Returns the numbers of the trials that a user deleted, from which nothing is learned, and whose
                 configurations may be drawn again.
+            first: Configurations that are tried right after the baseline, and after what its user enqueues.
             name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
         """
         name = spec.name if name is None else name
         self.spec = spec
         self._storage = storage
         self._space = space
+        self._first = tuple(first)
         with writing():
             optuna.create_study(
                 storage=storage,
@@ -96,7 +99,8 @@ class Search:
     def ask(self, number: int) -> Params | None:
         """Return the configuration of trial `number`, which is running from now on.
 
-        Trial 0 is the baseline. A trial that exists already is adopted with the parameters it has.
+        Trial 0 is the baseline; after it come those of `first` that were no trials yet, then the sampler's. A trial
+        that exists already is adopted with the parameters it has.
 
         Returns:
             The configuration, or None when the space is exhausted.
@@ -111,12 +115,21 @@ class Search:
             params = self._space.baseline(self.spec.task_info.baseline)
             self._trials.create(params, {})
             return params
-        taken = set(self._trials.keys(trials).values())
-        drawn = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials).unused(taken)
+        drawn = self._next_first(trials)
+        if drawn is None:
+            taken = set(self._trials.keys(trials).values())
+            drawn = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials).unused(taken)
         if drawn is None:
             return None
         self._trials.create(*drawn)
         return drawn[0]
+
+    def _next_first(self, trials: list[FrozenTrial]) -> tuple[Params, dict[str, Any]] | None:
+        """Return the next configuration before the sampler's; None once all were trials, also deleted ones."""
+        if not self._first:
+            return None
+        known = set(self._trials.keys(trials, deleted=True).values())
+        return next(((params, {}) for params in self._first if self._space.key(params) not in known), None)
 
     def complete(self, number: int, given: Params) -> Params:
         """Return a user's partial configuration for trial `number`, with the sampler's values for all that it lacks.

@@ -134,15 +134,15 @@ class StudyTrials:
             raise LookupError(f"study {self.study_name} has no trial {number}; ask for it first")
         return trials[number]
 
-    def keys(self, trials: list[FrozenTrial]) -> dict[int, Key]:
-        """Return the key of each configuration by trial number, without those of deleted trials.
+    def keys(self, trials: list[FrozenTrial], deleted: bool = False) -> dict[int, Key]:
+        """Return the key of each configuration by trial number; those of deleted trials where they are asked for.
 
         `trials` are all that `all` or `before` returned.
         """
         with self._lock:
             for trial in trials[len(self._keys) :]:
                 self._keys[trial.number] = self._space.key(trial.params)
-            return {number: key for number, key in self._keys.items() if number not in self._forgotten}
+            return {number: key for number, key in self._keys.items() if deleted or number not in self._forgotten}
 
     def create(self, params: Params, notes: dict[str, Any]) -> None:
         """Store a new running trial, whole, in one transaction; `notes` are its system attributes.

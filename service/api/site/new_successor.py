@@ -39,6 +39,7 @@ def written(service: Service, name: str, goes_on: bool) -> str:
     if not goes_on:
         return yaml.safe_dump(spec | {"name": free}, sort_keys=False, allow_unicode=True)
     del spec["name"]
+    spec.pop("warm_start", None)  # its trials are among those that the new study goes on from
     rest = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     return f"name: {free}\nfrom: {{study: {name}, import: trials}}   # {TAKEN}\n{rest}"
 

@@ -201,7 +201,7 @@ def test_of_many_errors_the_first_twenty_are_listed() -> None:
     [
         ({"bugdet": {"trials": 1}}, "bugdet: unknown key; did you mean budget?"),
         ({"xyzzy": 1}, "xyzzy: unknown key"),
-        ({"warm_start": {}}, "warm_start: unknown key"),
+        ({"warm_start": {}}, "warm_start.study: is missing"),
         ({"dataset": {"source": "d.csv", "colums": {}}}, "dataset.colums: unknown key; did you mean columns?"),
         ({"sampler": {"nam": "tpe"}}, "sampler.nam: unknown key; did you mean name?"),
         ({"space": {"epoch": 3}}, "space.epoch: unknown hyperparameter; known are learning_rate"),

@@ -69,7 +69,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({LR: {"low": math.nan, "high": 1.0}}, f"{LR}.low", "finite"),
     ({LR: math.nan}, LR, "finite"),
     ({LR: {"low": 1e-6}}, f"{LR}.high", "is missing"),
-    ({LR: {"low": 1e-6, "high": 1e-3, "max": 1}}, f"{LR}.max", "unknown key; a range has low, high, log, step"),
+    ({LR: {"low": 1e-6, "high": 1e-3, "max": 1}}, f"{LR}.max", "unknown key; a range has low, high, log, step, prior"),
     ({LR: "fast"}, LR, "must be a number"),
     ({LR: True}, LR, "must be a number"),
     ({LR: []}, LR, "at least one choice"),
