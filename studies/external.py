@@ -72,6 +72,9 @@ def search_problems_of(
     if pruner.name != "none" and steps == 1:
         yield ("pruner", "name"), "must be none: every trial has one report; raise steps to prune"
     yield from grid_problems(sampler, space)
+    if sampler.cost_aware is True:
+        text = "is for trials that Luthier trains itself: it knows what makes them long; leave it out"
+        yield ("sampler", "cost_aware"), text
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text

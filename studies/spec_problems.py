@@ -4,6 +4,7 @@
 """
 
 from luthier.studies.augmentations import MIXTURES, augmentation_problem, idle_strength
+from luthier.studies.cost_awareness import cost_problems
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.early_stopping import stopping_problems
@@ -75,6 +76,7 @@ def _search_problems(spec: SpecKeys) -> Problems:
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
+    problems += cost_problems(spec.sampler, spec.space, len(spec.models))
     problems += configuration_problems(spec.origin, spec.space.vocabulary)
     return problems + grid_problems(spec.sampler, spec.space)
 

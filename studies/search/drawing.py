@@ -1,7 +1,7 @@
 """Drawing of new configurations: the sampler proposes until a proposal is new to the study.
 
-`search.py` calls it. A draw depends on the study's seed, the trial's number and the trials before it, on nothing else.
-It must never write to the storage.
+`search.py` calls it. A draw depends on the study's seed, the trial's number and the trials before it (their seconds
+too, where the study weighs them), on nothing else. It must never write to the storage.
 """
 
 import copy
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from luthier.studies.dimensions import Range
 from luthier.studies.hyperparameters import Params, Scalar
+from luthier.studies.search.cost_aware import Price
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.samplers import LEARN_FROM_COMPLETE, make_sampler
 from luthier.studies.search.storage_view import StorageView
@@ -34,12 +35,23 @@ class Draw:
     """The drawing of one trial's configuration."""
 
     def __init__(
-        self, spec: StudySpec, space: Space, number: int, storage: BaseStorage, study_id: int, trials: list[FrozenTrial]
+        self,
+        spec: StudySpec,
+        space: Space,
+        number: int,
+        storage: BaseStorage,
+        study_id: int,
+        trials: list[FrozenTrial],
+        price: Price | None = None,
     ) -> None:
-        """Prepare to draw trial `number`, which does not exist yet, from a resolved space after these trials."""
+        """Prepare to draw trial `number`, which does not exist yet, from a resolved space after these trials.
+
+        `price` is what configurations cost, where the sampler weighs that.
+        """
         self._spec = spec
         self._space = space
         self._number = number
+        self._price = price
         self._attempts = GP_ATTEMPTS if spec.sampler.name == "gp" else ATTEMPTS
         if spec.sampler.name in LEARN_FROM_COMPLETE:
             trials = list(_as_complete(trials, spec.maximize))
@@ -97,7 +109,7 @@ class Draw:
         seed = self._seed(attempt)
         if attempt >= self._attempts:
             return RandomSampler(seed=seed)
-        return make_sampler(self._spec, seed, point=self._number - 1 + attempt)  # trial 0 is the baseline
+        return make_sampler(self._spec, seed, self._number - 1 + attempt, self._price)  # trial 0 is the baseline
 
     def _seed(self, attempt: int) -> int:
         return int(np.random.SeedSequence([self._spec.seed, self._number, attempt]).generate_state(1)[0])

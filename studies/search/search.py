@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
+from luthier.studies.search.cost_aware import price_of, seconds_noted
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.drawing import Draw
 from luthier.studies.search.pruners import make_pruner
@@ -33,6 +34,7 @@ from luthier.studies.search.storage_view import StorageView
 from luthier.studies.search.study_trials import StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.trial_costs import Costs
 
 Drawn = TypeVar("Drawn")  # a plot
 REQUEST = "luthier:request"  # a trial's system attribute: what the service keeps of the request for it
@@ -57,6 +59,7 @@ class Search:
         writing: Callable[[], Writing] = nullcontext,
         forgotten: Callable[[], Collection[int]] = tuple,
         name: str | None = None,
+        costs: Costs | None = None,
     ) -> None:
         """Open the study of this name in the storage, or create it.
 
@@ -69,11 +72,14 @@ class Search:
             forgotten: Returns the numbers of the trials that a user deleted, from which nothing is learned, and whose
                 configurations may be drawn again.
             name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
+            costs: What is known of its trials' seconds before any has ended; None: nothing. Only a study that weighs
+                seconds asks.
         """
         name = spec.name if name is None else name
         self.spec = spec
         self._storage = storage
         self._space = space
+        self._costs = costs
         with writing():
             optuna.create_study(
                 storage=storage,
@@ -112,7 +118,7 @@ class Search:
             self._trials.create(params, {})
             return params
         taken = set(self._trials.keys(trials).values())
-        drawn = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials).unused(taken)
+        drawn = self._draw(number, trials).unused(taken)
         if drawn is None:
             return None
         self._trials.create(*drawn)
@@ -127,8 +133,12 @@ class Search:
         if set(self._space) <= set(given):
             return given
         trials = self._trials.before(number)
-        draw = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials)
-        return draw.around(given, set(self._trials.keys(trials).values()))
+        return self._draw(number, trials).around(given, set(self._trials.keys(trials).values()))
+
+    def _draw(self, number: int, trials: list[FrozenTrial]) -> Draw:
+        """Return the drawing of trial `number`, after these trials."""
+        price = price_of(self.spec, self._space, self._costs, trials)
+        return Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials, price)
 
     def enqueue(
         self, number: int, params: Params, seed: int | None = None, request: Mapping[str, Any] | None = None
@@ -199,7 +209,14 @@ class Search:
         """Return whether the score of evaluation `step` is stored. Raises LookupError for an unknown trial."""
         return step in self._trials.get(number).intermediate_values
 
-    def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        value: float | None,
+        reason: Reason | None,
+        seconds: float | None = None,
+    ) -> None:
         """Record how trial `number` ended, as `restoring.end_of` says; a trial that has ended already stays as it is.
 
         Args:
@@ -207,13 +224,15 @@ class Search:
             state: Its end.
             value: Its score; only a complete trial needs one.
             reason: Why it ended, if not by running to its end.
+            seconds: That workers were busy with it, for draws that weigh that; None: it says nothing of its
+                configuration.
 
         Raises:
             ValueError: For a complete trial without a finite value, or a state that is no end.
             LookupError: For a trial that does not exist.
         """
         trial = self._trials.get(number)
-        end = end_of(trial, state, value, reason)
+        end = end_of(trial, state, value, reason, seconds_noted(self.spec, seconds))
         if not trial.state.is_finished():
             self._trials.store_end(trial, end.state, end.values, end.notes)
 
