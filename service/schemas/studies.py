@@ -46,6 +46,19 @@ class WaitingView(BaseModel):
         return self.message if self.seconds is None else f"{self.message} About {self.seconds:.0f} s more."
 
 
+class ModelCosts(BaseModel):
+    """What trials of a model are expected to take, predicted from those that have ended.
+
+    Attributes:
+        model: as in the spec.
+        seconds_per_trial: at freeze depth 0, 1, ... of its blocks, else at the baseline, once the outputs of the frozen
+            blocks are kept.
+    """
+
+    model: str
+    seconds_per_trial: list[FiniteFloat]
+
+
 class StudyView(BaseModel):
     """A study.
 
@@ -73,6 +86,7 @@ class StudyView(BaseModel):
         weight: its share of the workers' time now, beside other studies of its project and priority.
         priority: a higher one goes first, within its project.
         waiting: why nothing of it runs now, though it has work; null where something does, or it has none.
+        costs: what trials are expected to take, by model and freeze depth; empty in listings, and before it is known.
         etag: of its tags, notes, `parallel`, weight and priority, for If-Match.
     """
 
@@ -101,6 +115,7 @@ class StudyView(BaseModel):
     weight: FiniteFloat = 1.0
     priority: int = 0
     waiting: WaitingView | None = None
+    costs: list[ModelCosts] = []
     etag: str | None = None
 
     @property
