@@ -30,8 +30,9 @@ USUAL = {FIXED: 0.15, EPOCH: 0.10, STEP: 0.05, OPTIMIZER: 0.07, PREFIX: 0.25, BL
 """Seconds of each amount where an epoch of training all blocks takes about one, as of models like BERT of 6 to 12
 blocks on a CPU. Only ratios matter, and the first trials correct them. A pass of the frozen blocks takes a third of the
 time of training them."""
-RIDGE = 0.05  # weight of a coefficient's estimate beside a trial: it is believed to a factor of 2, seconds to 20 %
-OUTLIER = 0.3  # relative error from which on a trial counts less: a process started, or a neighbour was busy
+RIDGE = 0.02  # weight of a coefficient's estimate beside a trial: it may be several times too small, seconds 15 % off
+OUTLIER = 0.3  # relative error from which on a trial counts less: a process started, or a neighbour was busy; twice the
+# median error where that is more
 ROUNDS = 5  # of reweighting (iteratively reweighted least squares with Cauchy's weights)
 EXACT = 1e-6  # of a factor
 MOST_STEPS = 1_000  # of each round; a few dozen are enough
@@ -130,12 +131,13 @@ class Costs:
         weights = np.ones(len(measured))
         factors = np.ones(len(scaled))
         for _ in range(ROUNDS):
-            factors = _least_squares(relative, weights, factors)
-            weights = 1 / (1 + ((relative @ factors - 1) / OUTLIER) ** 2)
+            factors = least_squares(relative, weights, factors)
+            errors = np.abs(relative @ factors - 1)
+            weights = 1 / (1 + (errors / max(OUTLIER, 2 * float(np.median(errors)))) ** 2)
         return replace(self, coefficients=scaled * factors, least=float(seconds.min()) / 2)
 
 
-def _least_squares(relative: Amounts, weights: Amounts, factors: Amounts) -> Amounts:
+def least_squares(relative: Amounts, weights: Amounts, factors: Amounts) -> Amounts:
     """Return the factors on the coefficients that minimise the weighed squares of relative errors, and the ridge.
 
     None is below 0: each is set to its best value in turn, until none moves (Franc et al. 2005, Sequential

@@ -3,16 +3,22 @@
 Plans and single studies call it. Nothing is changed here.
 """
 
+import logging
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.schemas import ModelCosts
+from luthier.service.storage import damaged
 from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.text import one_line
 from luthier.studies.trial_costs import Costs, Ran, costs_before
+
+log = logging.getLogger("luthier")
 
 LATEST_TRIALS = 100  # of a study, that are read for its view
 
@@ -33,10 +39,14 @@ def model_costs(session: Session, study: StudyRow) -> list[ModelCosts]:
     inspection = study.inspection
     if not isinstance(inspection, Inspection) or study.external or not study.is_readable:
         return []
-    trials = _ran(session, study)
-    if inspection.estimates is None and all(trial.seconds is None for trial in trials):
+    try:
+        trials = _ran(session, study)
+        if inspection.estimates is None and all(trial.seconds is None for trial in trials):
+            return []
+        costs, _ = costs_before(study.spec, study.spec.resolved_space(inspection), inspection).after(trials)
+    except damaged.UNREADABLE as error:  # a row that another version wrote, or a hand
+        log.warning("what trials of %s take cannot be shown: %s", study.name, one_line(error))
         return []
-    costs, _ = costs_before(study.spec, study.spec.resolved_space(inspection), inspection).after(trials)
     return [ModelCosts(model=model, seconds_per_trial=_rounded(costs, model)) for model in study.spec.models]
 
 

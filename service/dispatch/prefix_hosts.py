@@ -46,7 +46,7 @@ def cached_first(
     work = work_of(study.spec, study.spec.resolved_space(study.inspection), study.inspection)
     for worker, host, params in session.execute(_trained(study.id)):
         hosts.add(host_of(worker, host))
-        if host_of(worker, host) == own_host:
+        if host_of(worker, host) == own_host and isinstance(params, dict):
             prefixes.add(work.whole(params))
     if len(hosts) < 2:
         return rows

@@ -19,12 +19,14 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from luthier.studies.search.expected_gain import Floats, Surface, points_of
+from luthier.studies.hyperparameters import Scalar
+from luthier.studies.search.expected_gain import Cube, Floats, Surface
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 from luthier.studies.trial_costs import Costs, Ran, estimated, weighs_seconds
 from luthier.studies.trial_work import Prefixes, work_of
 
+Key = tuple[Scalar, ...]  # the values that tell a configuration from others: Space.key
 SECONDS = "luthier:seconds"  # a trial's system attribute: that a worker was busy with it
 TOLD = (TrialState.COMPLETE, TrialState.PRUNED)  # states of trials that TPE learns from
 PROPOSALS = 64  # random ones, for each draw
@@ -40,12 +42,20 @@ class Price:
         prefixes: the frozen parts that its trials have computed.
         weight: of cost, from 1 at the budget's start to 0 at its end.
         evaluations_per_epoch: as in the spec.
+        space: resolved.
+        taken: the keys of the configurations that it has tried.
     """
 
     costs: Costs
     prefixes: Prefixes
     weight: float
     evaluations_per_epoch: int
+    space: Space
+    taken: frozenset[Key]
+
+    def is_new(self, drawn: Mapping[str, Any]) -> bool:
+        """Return whether no trial has a configuration."""
+        return self.space.key(self.space.clip(dict(drawn))) not in self.taken
 
     def trained(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's configuration, of a pruned one with the epochs that it trained in place of its own."""
@@ -84,7 +94,8 @@ def price_of(spec: StudySpec, space: Space, costs: Costs | None, trials: Sequenc
         )
         for trial in trials
     )
-    return Price(fitted, prefixes, left(spec, trials), per_epoch)
+    taken = frozenset(space.key(trial.params) for trial in trials)
+    return Price(fitted, prefixes, left(spec, trials), per_epoch, space, taken)
 
 
 def seconds_of(trial: FrozenTrial) -> float | None:
@@ -129,6 +140,7 @@ class CostAwareTpe(TPESampler):
         super().__init__(n_startup_trials=startup, seed=seed)
         self._startup, self._seed, self._price = startup, seed, price
         self._dimensions: dict[str, BaseDistribution] = {}
+        self._cube = Cube({})
         self._surface: Surface | None = None
 
     def sample_relative(
@@ -137,17 +149,19 @@ class CostAwareTpe(TPESampler):
         """Return a value for each of the dimensions."""
         trials = study.get_trials(deepcopy=False)
         told = sum(one.state in TOLD for one in trials)
-        self._dimensions = search_space
+        self._dimensions, self._cube = search_space, Cube(search_space)
         sampler = RandomSampler(seed=self._seed)
         drawn = [
             {name: sampler.sample_independent(study, trial, name, d) for name, d in search_space.items()}
             for _ in range(PROPOSALS)
         ]
+        drawn = [one for one in drawn if self._price.is_new(one)] or drawn
         known, scores = self._known(trials, study.direction == StudyDirection.MAXIMIZE)
         if told < min(self._startup, DESIGN_TRIALS) or not known:
-            points = points_of([one.params for one in trials], search_space)
-            return drawn[cheap_and_far(points_of(drawn, search_space), points, self._log_seconds(drawn))]
-        self._surface = Surface(points_of(known, search_space), np.array(scores))
+            trained = self._cube.points([one.params for one in trials])
+            distances = np.sqrt(self._cube.squares(self._cube.points(drawn), trained)).sum(axis=2).min(axis=1)
+            return drawn[cheap_and_far(self._log_seconds(drawn), distances)]
+        self._surface = Surface(self._cube, self._cube.points(known), np.array(scores))
         if told >= self._startup:
             drawn.append(super().sample_relative(study, trial, search_space))
         return drawn[int(np.argmax(self._weighed(drawn)))]
@@ -169,8 +183,9 @@ class CostAwareTpe(TPESampler):
     def _weighed(self, drawn: Sequence[Mapping[str, Any]]) -> Floats:
         """Return the logarithm of configurations' expected gain, over their seconds to the power of the weight."""
         assert self._surface is not None
-        gains = self._surface.log_gains(points_of(drawn, self._dimensions))
+        gains = self._surface.log_gains(self._cube.points(drawn))
         weighed: Floats = gains - self._price.weight * self._log_seconds(drawn)
+        weighed[[not self._price.is_new(one) for one in drawn]] = -np.inf
         return weighed
 
     def _log_seconds(self, drawn: Sequence[Mapping[str, Any]]) -> Floats:
@@ -199,18 +214,16 @@ def _has_score(trial: FrozenTrial) -> bool:
     return trial.state in TOLD and trial.value is not None and not is_infeasible
 
 
-def cheap_and_far(points: Floats, known: Floats, seconds: Floats) -> int:
+def cheap_and_far(seconds: Floats, distances: Floats) -> int:
     """Return which of some configurations is cheap and far from all trials: a step of CArBO's initial design.
 
     The most expensive one and the one nearest to a trial go in turn, until one is left (Lee et al. 2020).
 
     Args:
-        points: (configurations, dimensions).
-        known: (trials, dimensions).
         seconds: (configurations,).
+        distances: (configurations,), to the nearest trial.
     """
-    distances = np.abs(points[:, None, :] - known[None, :, :]).sum(axis=2).min(axis=1)
-    alive = list(range(len(points)))
+    alive = list(range(len(seconds)))
     while len(alive) > 1:
         alive.remove(max(alive, key=lambda i: float(seconds[i])))
         if len(alive) > 1:

@@ -16,18 +16,17 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from luthier.studies.dimensions import Range
-from luthier.studies.hyperparameters import Params, Scalar
-from luthier.studies.search.cost_aware import Price
+from luthier.studies.hyperparameters import Params
+from luthier.studies.search.cost_aware import Key, Price
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.samplers import LEARN_FROM_COMPLETE, make_sampler
 from luthier.studies.search.storage_view import StorageView
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
-Key = tuple[Scalar, ...]  # the values that tell a configuration from others: Space.key
 CONSTRAINT = "constraints:"  # Optuna's prefix of a constraint among a trial's system attributes; above 0: infeasible
 ATTEMPTS = 10  # proposals of a sampler for one trial: in a small space most are repetitions
-GP_ATTEMPTS = 2  # a Gaussian process takes seconds for each, and proposes the same one again
+GP_ATTEMPTS = 2  # a Gaussian process takes a while for each, and proposes the same one again
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 
 
@@ -52,7 +51,7 @@ class Draw:
         self._space = space
         self._number = number
         self._price = price
-        self._attempts = GP_ATTEMPTS if spec.sampler.name == "gp" else ATTEMPTS
+        self._attempts = GP_ATTEMPTS if spec.sampler.name == "gp" or price is not None else ATTEMPTS
         if spec.sampler.name in LEARN_FROM_COMPLETE:
             trials = list(_as_complete(trials, spec.maximize))
         self._view = StorageView(storage, study_id, trials)

@@ -17,49 +17,76 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Floats = npt.NDArray[np.float64]
-LENGTHS = (0.25, 0.6, 1.5, 4.0, 12.0)  # over which scores change, in sides of the cube; the last: hardly at all
+LENGTHS = (0.25, 0.6, 1.5, 4.0, 12.0)  # over which scores change, in sides of the cube; over the last: hardly at all
 USUAL_LENGTH = 0.6
 SPREAD = 1.5  # of the logarithms of lengths around the usual one, before any score is known
 NOISES = (0.001, 0.01, 0.1, 0.5)  # variances of scores of the same configuration, over that of all scores
 USUAL_NOISE = 0.01
 SWEEPS = 3  # over all lengths and the noise, at most
+MOST_LENGTHS = 24  # that are looked at in all sweeps; each once at least
 FAR_BELOW = 2.0  # a score that is further below the median than so many times the best is above it, counts as that
 MOST_TRIALS = 150  # a surface through more takes too long to fit; these are the best third, and the latest
 LEAST_GAIN = 1e-12
 
 
-def points_of(configurations: Sequence[Mapping[str, Any]], dimensions: Mapping[str, BaseDistribution]) -> Floats:
-    """Return configurations as points, a row each, in a cube from 0 to 1; words have a side of it each."""
-    return np.array([_point(one, dimensions) for one in configurations], dtype=np.float64)
+class Cube:
+    """Configurations as points: a coordinate for each hyperparameter, from 0 to 1, or the position of a word."""
+
+    def __init__(self, dimensions: Mapping[str, BaseDistribution]) -> None:
+        """Take these hyperparameters, of which each has more than one value."""
+        self._scales = {name: _scale(d) for name, d in dimensions.items()}
+        self._words = {name: d.choices for name, d in dimensions.items() if isinstance(d, CategoricalDistribution)}
+        self._has_words = np.array([scale is None for scale in self._scales.values()])
+
+    def points(self, configurations: Sequence[Mapping[str, Any]]) -> Floats:
+        """Return a row for each configuration: (configurations, hyperparameters)."""
+        return np.array([[self._coordinate(name, one[name]) for name in self._scales] for one in configurations])
+
+    def squares(self, some: Floats, others: Floats) -> Floats:
+        """Return the squared distances between points, by hyperparameter: (some, others, hyperparameters).
+
+        Two words are 1 apart.
+        """
+        differences = some[:, None, :] - others[None, :, :]
+        squares: Floats = np.where(self._has_words, differences != 0, differences**2)
+        return squares
+
+    def _coordinate(self, name: str, value: Any) -> float:
+        scale = self._scales[name]
+        if scale is None:
+            return float(self._words[name].index(value))
+        low, high, is_log = scale
+        return ((math.log(value) if is_log else float(value)) - low) / (high - low)
 
 
-def _point(params: Mapping[str, Any], dimensions: Mapping[str, BaseDistribution]) -> list[float]:
-    point: list[float] = []
-    for name, d in dimensions.items():
-        if isinstance(d, CategoricalDistribution):
-            numbers = [
-                choice for choice in d.choices if isinstance(choice, int | float) and not isinstance(choice, bool)
-            ]
-            if len(numbers) < len(d.choices):
-                point += [0.5 * (choice == params[name]) for choice in d.choices]  # two words are 1 apart
-                continue
-            low, high, is_log = min(numbers), max(numbers), min(numbers) > 0
-        else:
-            assert isinstance(d, FloatDistribution | IntDistribution)
-            low, high, is_log = d.low, d.high, d.log
-        scale = math.log if is_log else float
-        point.append((scale(params[name]) - scale(low)) / (scale(high) - scale(low)))
-    return point
+def _scale(d: BaseDistribution) -> tuple[float, float, bool] | None:
+    """Return the ends of a hyperparameter of numbers, and whether they are logarithms; None for words."""
+    if isinstance(d, CategoricalDistribution):
+        numbers = [choice for choice in d.choices if isinstance(choice, int | float) and not isinstance(choice, bool)]
+        if len(numbers) < len(d.choices):
+            return None
+        low, high, is_log = float(min(numbers)), float(max(numbers)), min(numbers) > 0
+    else:
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        low, high, is_log = float(d.low), float(d.high), d.log
+    return (math.log(low), math.log(high), True) if is_log else (low, high, False)
 
 
 class Surface:
-    """A Gaussian process through scores, with a length of its own for each coordinate."""
+    """A Gaussian process through scores.
 
-    def __init__(self, points: Floats, scores: Floats) -> None:
+    Attributes:
+        lengths: over which scores change, for each hyperparameter.
+        noise: the variance of scores of the same configuration, in that of all scores.
+        targets: (trials,), the scores that it goes through, less their mean and over their deviation.
+    """
+
+    def __init__(self, cube: Cube, points: Floats, scores: Floats) -> None:
         """Fit the surface.
 
         Args:
-            points: (trials, coordinates), from 0 to 1.
+            cube: whose points they are.
+            points: (trials, hyperparameters).
             scores: (trials,), higher is better. The worst are raised first: where training fails is a cliff, which no
                 smooth surface follows.
         """
@@ -68,57 +95,57 @@ class Surface:
         middle, best = float(np.median(scores)), float(np.max(scores))
         scores = np.maximum(scores, middle - FAR_BELOW * (best - middle))
         deviation = float(np.std(scores)) or 1.0
-        self._points: Floats = points
-        self._targets: Floats = np.asarray((scores - np.mean(scores)) / deviation, dtype=np.float64)
-        self._squares = (points[:, None, :] - points[None, :, :]) ** 2  # (trials, trials, coordinates)
-        self._lengths = np.full(points.shape[1], USUAL_LENGTH)
-        self._noise = USUAL_NOISE
+        self.targets: Floats = np.asarray((scores - np.mean(scores)) / deviation, dtype=np.float64)
+        self._cube, self._points, self._squares = cube, points, cube.squares(points, points)
+        self.lengths: Floats = np.full(points.shape[1], USUAL_LENGTH)
+        self.noise = USUAL_NOISE
         self._fit()
-        self._lower = self._factor(self._lengths, self._noise)
-        self._weights = np.linalg.solve(self._lower.T, np.linalg.solve(self._lower, self._targets))
-        means = _matern(self._squares @ (1 / self._lengths**2)) @ self._weights
-        self._best = float(np.max(means))
+        self._lower = self._factor(self.lengths, self.noise)
+        self._weights = np.linalg.solve(self._lower.T, np.linalg.solve(self._lower, self.targets))
+        self._best = float(np.max(self.predicted(points)[0]))
 
     def _factor(self, lengths: Floats, noise: float) -> Floats:
         """Return the lower Cholesky factor of the scores' covariance."""
-        covariance = _matern(self._squares @ (1 / lengths**2)) + noise * np.eye(len(self._targets))
+        covariance = _matern(self._squares @ (1 / lengths**2)) + noise * np.eye(len(self.targets))
         return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
 
     def _fit(self) -> None:
         """Choose each length and the noise in turn, by their posterior density, until nothing is better."""
-        best = self._log_posterior(self._lengths, self._noise)
-        for _ in range(SWEEPS):
+        best = self._log_posterior(self.lengths, self.noise)
+        for _ in range(min(SWEEPS, max(1, MOST_LENGTHS // len(self.lengths)))):
             before = best
             for lengths, noise in self._neighbours():
                 value = self._log_posterior(lengths, noise)
                 if value > best:
-                    best, self._lengths, self._noise = value, lengths, noise
+                    best, self.lengths, self.noise = value, lengths, noise
             if best == before:
                 break
 
     def _neighbours(self) -> Iterator[tuple[Floats, float]]:
         """Yield lengths and noise that differ in one of them from those at that moment."""
-        for i in range(len(self._lengths)):
+        for i in range(len(self.lengths)):
             for length in LENGTHS:
-                lengths = self._lengths.copy()
+                lengths = self.lengths.copy()
                 lengths[i] = length
-                yield lengths, self._noise
+                yield lengths, self.noise
         for noise in NOISES:
-            yield self._lengths, noise
+            yield self.lengths, noise
 
     def _log_posterior(self, lengths: Floats, noise: float) -> float:
         lower = self._factor(lengths, noise)
-        whitened = np.linalg.solve(lower, self._targets)
+        whitened = np.linalg.solve(lower, self.targets)
         prior = np.sum((np.log(lengths / USUAL_LENGTH) / SPREAD) ** 2) / 2
         return float(-whitened @ whitened / 2 - np.sum(np.log(np.diag(lower))) - prior)
 
-    def log_gains(self, points: Floats) -> Floats:
-        """Return the logarithm of the expected improvement on the best trial, in standard deviations of the scores."""
-        squares = (points[:, None, :] - self._points[None, :, :]) ** 2
-        near = _matern(squares @ (1 / self._lengths**2))
-        means = near @ self._weights
+    def predicted(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return what points are expected to score, in the unit of `targets`, and the deviation of that."""
+        near = _matern(self._cube.squares(points, self._points) @ (1 / self.lengths**2))
         variances = 1 - np.sum(np.linalg.solve(self._lower, near.T) ** 2, axis=0)
-        deviations = np.sqrt(np.maximum(variances, LEAST_GAIN))
+        return near @ self._weights, np.sqrt(np.maximum(variances, LEAST_GAIN))
+
+    def log_gains(self, points: Floats) -> Floats:
+        """Return the logarithm of the expected improvement on the best trial, in the unit of `targets`."""
+        means, deviations = self.predicted(points)
         above = (means - self._best) / deviations
         density = np.exp(-(above**2) / 2) / math.sqrt(2 * math.pi)
         probability = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in above])
