@@ -34,6 +34,7 @@ RIDGE = 0.02  # weight of a coefficient's estimate beside a trial: it may be sev
 OUTLIER = 0.3  # relative error from which on a trial counts less: a process started, or a neighbour was busy; twice the
 # median error where that is more
 ROUNDS = 5  # of reweighting (iteratively reweighted least squares with Cauchy's weights)
+LEAST = 0.05  # of the shortest trial's seconds: none is expected to take less
 EXACT = 1e-6  # of a factor
 MOST_STEPS = 1_000  # of each round; a few dozen are enough
 MOST_TRIALS = 1_000  # the latest, that are fitted
@@ -134,7 +135,7 @@ class Costs:
             factors = least_squares(relative, weights, factors)
             errors = np.abs(relative @ factors - 1)
             weights = 1 / (1 + (errors / max(OUTLIER, 2 * float(np.median(errors)))) ** 2)
-        return replace(self, coefficients=scaled * factors, least=float(seconds.min()) / 2)
+        return replace(self, coefficients=scaled * factors, least=float(seconds.min()) * LEAST)
 
 
 def least_squares(relative: Amounts, weights: Amounts, factors: Amounts) -> Amounts:
