@@ -1,4 +1,4 @@
-"""What trials take: told to the search that weighs it, shown, and why a machine gets one queued trial before another."""
+"""What trials take: told to the search that weighs it, shown, and why a machine gets one queued trial first."""
 
 from typing import Any
 
