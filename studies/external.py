@@ -77,6 +77,9 @@ def search_problems_of(
     if sampler.portfolio:
         text = "has no meaning for an external study: only you know what is good there; enqueue it, or take warm_start"
         yield ("sampler", "portfolio"), text
+    if sampler.cost_aware is True:
+        text = "is for trials that Luthier trains itself: it knows what makes them long; leave it out"
+        yield ("sampler", "cost_aware"), text
     if budget.trial_seconds is not None:
         text = "is for trials that Luthier trains itself; end a trial that takes too long in your trainer, and tell it"
         yield ("budget", "trial_seconds"), text

@@ -56,3 +56,5 @@ COMPARED_BY_SHARE = 6
 Before, with any number of trials of any length."""
 PORTFOLIO_FIRST = 6
 """Known-good configurations of the task are tried right after the baseline. Before, the sampler draws from there on."""
+COST_WEIGHED = 6
+"""`sampler.cost_aware: auto` weighs seconds where the budget is time. Before, only `true` does."""

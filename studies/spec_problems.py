@@ -5,6 +5,7 @@
 
 from luthier.studies.augmentations import MIXTURES, augmentation_problem, idle_strength
 from luthier.studies.budget import budget_problems
+from luthier.studies.cost_awareness import cost_problems
 from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.early_stopping import stopping_problems
@@ -78,6 +79,7 @@ def _search_problems(spec: SpecKeys) -> Problems:
     if spec.pruner.name != "none" and spec.max_steps == 1:
         text = "must be none: every trial has one evaluation; raise space.epochs or evaluations_per_epoch to prune"
         problems.append((("pruner", "name"), text))
+    problems += cost_problems(spec.sampler, spec.space, len(spec.models))
     key = "warm_start" if spec.origin is None else "from"
     problems += configuration_problems(spec.takes_over, spec.space.vocabulary, key)
     problems += portfolio_problems(spec.sampler, spec.task_info, spec.semantics)

@@ -62,6 +62,13 @@ class Sampler(Document):
         "and cmaes with a budget of time or of at least 10 trials and no priors, else false.",
     )
 
+    cost_aware: bool | Literal["auto"] = Field(
+        "auto",
+        exclude_if=lambda aware: aware == "auto",
+        description="Weigh the seconds of trials, the less the more of the budget is spent (tpe). auto: where the "
+        "budget is time and no number of trials.",
+    )
+
     @model_validator(mode="after")
     def _options(self) -> Self:
         if self.startup_trials is not None and self.name not in STARTUP_TRIALS:

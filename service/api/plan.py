@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from luthier.service.api.body import SPEC_BODY, SpecBody
 from luthier.service.api.context import Service, ServiceDep
+from luthier.service.api.cost_views import planned_costs
 from luthier.service.api.creation import check_sampler
 from luthier.service.api.views import data_view
 from luthier.service.dispatch import deletion
@@ -141,8 +142,15 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         space=space.model_dump(mode="json"),
         data=data_view(inspection),
         models=[
-            ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
-            for name, model in zip(spec.models, inspection.models, strict=True)
+            ModelPlan(
+                model=name,
+                blocks=model.blocks,
+                trainable_parameters=model.trainable_parameters,
+                seconds_per_trial=seconds,
+            )
+            for name, model, seconds in zip(
+                spec.models, inspection.models, planned_costs(spec, space, inspection), strict=True
+            )
         ],
         estimates=estimates,
         pruner=_pruner(spec, space),

@@ -11,6 +11,7 @@ from statistics import fmean
 
 from sqlalchemy.orm import Session
 
+from luthier.service.api.cost_views import model_costs
 from luthier.service.api.model_view import interval_view, model_view
 from luthier.service.api.successor_view import taken_over_view
 from luthier.service.api.trial_views import shown_params, shown_text
@@ -80,6 +81,7 @@ def study_view(
     inspection = study.inspection
     if isinstance(inspection, Inspection) and not study.external:
         view.data = data_view(inspection)
+        view.costs = model_costs(session, study)
     view.taken_over = taken_over_view(session, study)
     return view
 

@@ -150,14 +150,15 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
     yield from findings_tables(answer.data.findings)
     yield from (facts({"preset": remark}) for remark in answer.remarks)
     yield table(("hyperparameter", "values"), ((name, values(d)) for name, d in answer.space.items()), title="Space")
-    columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters")
+    columns = (">freeze_depth", "topmost frozen block", ">its parameters", ">trainable parameters", ">a trial")
     for model in answer.models:
         names = ["-", *(block.name for block in model.blocks)]
         sizes = ["-", *(f"{block.parameters:,}" for block in model.blocks)]
         trainable = [f"{count:,}" for count in model.trainable_parameters]
         several, whole = len(answer.models) > 1, len(model.blocks)
         depths = [f"{depth / whole:.2f}" if several else str(depth) for depth in range(whole + 1)]
-        yield table(columns, zip(depths, names, sizes, trainable, strict=True), title=model.model)
+        seconds = [f"{one:.1f} s" for one in model.seconds_per_trial] or [""] * len(depths)
+        yield table(columns, zip(depths, names, sizes, trainable, seconds, strict=True), title=model.model)
     yield from first_tables(answer)
     estimates = answer.estimates
     yield facts(

@@ -25,6 +25,7 @@ from luthier.studies.first_trials import known_good
 from luthier.studies.search.search import Search, delete_search
 from luthier.studies.search.storage import engine_of, open_storage, remove_orphans, unfinished_studies, with_own_cache
 from luthier.studies.space import Space
+from luthier.studies.trial_costs import Costs, costs_before, weighs_seconds
 
 
 def resolved_space(study: StudyRow) -> Space:
@@ -37,6 +38,13 @@ def resolved_space(study: StudyRow) -> Space:
     if study.inspection is None:
         raise LookupError(f"{study.name} has not been inspected yet")
     return study.spec.resolved_space(study.inspection)
+
+
+def _costs(study: StudyRow) -> Costs | None:
+    """Return what is known of the seconds of a study's trials before any has ended; None where no draw asks."""
+    if study.inspection is None or not weighs_seconds(study.spec):
+        return None
+    return costs_before(study.spec, resolved_space(study), study.inspection)
 
 
 class OpenSearches:
@@ -140,6 +148,7 @@ class OpenSearches:
             lambda: search_repair.forgotten(self._database, study.id),
             study.search_name,
             [] if study.inspection is None else known_good(study.spec, study.inspection, study.first_budget),
+            _costs(study),
         )
         search.count()
         return search

@@ -14,6 +14,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.expected_time import expected_seconds
 from luthier.service.dispatch.payload import Payload, assignment_message
 from luthier.service.dispatch.placement import Placement
+from luthier.service.dispatch.prefix_hosts import cached_first
 from luthier.service.dispatch.search_faults import Doing
 from luthier.service.dispatch.work_order import charge_start, start_of
 from luthier.service.lifecycle import absences, quarantine
@@ -72,7 +73,7 @@ class QueuedClaims:
             unusable = {row.study_id for row in rows if not self._can_hand_out(session, row, placement.worker)}
             unfit = placement.left_to_others(session, rows)
             if not unusable and not unfit:
-                for row in rows:
+                for row in cached_first(session, rows, part, placement):
                     assignment = self._tried(session, row, placement, outcomes)
                     if assignment is not None:
                         return assignment

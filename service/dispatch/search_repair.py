@@ -45,7 +45,7 @@ def tell_ends(database: Database, study_id: int, search: Search) -> None:
 def tell(database: Database, search: Search, row: AssignmentRow) -> None:
     """Tell Optuna how a trial ended, after the evaluations that it lacks."""
     replay_reports(database, search, row, row.step)
-    search.tell(row.number, _end(row), row.value, _reason(row))
+    search.tell(row.number, _end(row), row.value, _reason(row), _seconds(row))
 
 
 def check_end(database: Database, search: Search, row: AssignmentRow) -> None:
@@ -74,6 +74,14 @@ def forgotten(database: Database, study_id: int) -> frozenset[int]:
 
 def _reason(row: AssignmentRow) -> Reason | None:
     return Reason(row.reason) if row.reason in set(Reason) else None
+
+
+def _seconds(row: AssignmentRow) -> float | None:
+    """Return the seconds that a worker was busy with a trial; None where they say nothing of its configuration.
+
+    That is where a part of it was trained twice, since a worker was lost, and where it ran in another study.
+    """
+    return None if row.losses or row.taken_from is not None else row.seconds + row.seconds_before
 
 
 def _end(row: AssignmentRow) -> TrialState:
@@ -153,6 +161,7 @@ def _known_trials(database: Database, study_id: int, metric: str) -> list[KnownT
             started_at=row.started_at or row.created_at,
             finished_at=row.finished_at,
             forgotten=row.deleted,
+            seconds=_seconds(row),
         )
         for row in rows
     ]

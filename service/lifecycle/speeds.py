@@ -20,6 +20,7 @@ from luthier.service.storage.service_tables import HealthRow, WorkerRow
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.gpus import CPU
 from luthier.studies.protocol import AssignmentKind, TrialState
+from luthier.studies.trial_work import INDIFFERENT
 
 SLOWEST = 1 / 3  # of the speed of its peers, divided by the workers on a GPU: a peer may have had one for itself
 OWN_TRIALS = 5  # of the worker, at least, each with peers; 1 where it was in quarantine for its speed within a day
@@ -27,10 +28,6 @@ PEER_WORKERS = 2  # other workers that did such trials, at least
 PEER_TRIALS = 3  # such trials of theirs, for each class of configurations
 RECENT_SECONDS = 86_400.0  # older trials do not count
 LATEST = 1_000  # assignments that are looked at
-FREE = frozenset(  # hyperparameters that change nothing in the work for an example
-    {"learning_rate", "weight_decay", "epochs", "scheduler", "warmup_ratio", "label_smoothing", "l1", "max_grad_norm"}
-    | {"layer_decay", "class_weighting", "dropout", "lora_dropout", "lora_alpha"}
-)
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ def _speeds(session: Session, able: Mapping[str, WorkerRow], now: float, ended: 
             continue
         worker = able[name]
         place = (host_of(name, worker.host),) if worker.device == CPU else (worker.device, sharing[name])
-        work = sorted((key, repr(choice)) for key, choice in params.items() if key not in FREE)
+        work = sorted((key, repr(choice)) for key, choice in params.items() if key not in INDIFFERENT)
         speeds.append(Speed(name, (study_id, *place, *work), value))
     return speeds
 

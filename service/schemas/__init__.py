@@ -31,7 +31,7 @@ from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, Pr
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.projects import ProjectLimits, ProjectView
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
-from luthier.service.schemas.studies import Counts, StudyView
+from luthier.service.schemas.studies import Counts, ModelCosts, StudyView
 from luthier.service.schemas.successors import TakenFrom, TakenOverView, TakenView
 from luthier.service.schemas.tokens import AuditView, NewTokenView, TokenView
 from luthier.service.schemas.trials import FileView, StepView, TrialView
@@ -59,6 +59,7 @@ __all__ = [
     "Lengths",
     "MajorityView",
     "MetricView",
+    "ModelCosts",
     "ModelPlan",
     "ModelView",
     "NewTokenView",

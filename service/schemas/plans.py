@@ -16,11 +16,14 @@ class ModelPlan(BaseModel):
         model: as in the spec.
         blocks: bottom first.
         trainable_parameters: how many parameters are trained at freeze depth 0, 1, ... len(blocks).
+        seconds_per_trial: what a trial at the baseline is expected to take at these depths, once the outputs of its
+            frozen blocks are kept; empty where the worker could not probe.
     """
 
     model: str
     blocks: list[Block]
     trainable_parameters: list[int]
+    seconds_per_trial: list[FiniteFloat] = []
 
 
 class PlanEstimates(BaseModel):

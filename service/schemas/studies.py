@@ -46,6 +46,19 @@ class WaitingView(BaseModel):
         return self.message if self.seconds is None else f"{self.message} About {self.seconds:.0f} s more."
 
 
+class ModelCosts(BaseModel):
+    """What trials of a model are expected to take, predicted from those that have ended.
+
+    Attributes:
+        model: as in the spec.
+        seconds_per_trial: at freeze depth 0, 1, ... of its blocks, else at the baseline, once the outputs of the frozen
+            blocks are kept.
+    """
+
+    model: str
+    seconds_per_trial: list[FiniteFloat]
+
+
 class StudyView(BaseModel):
     """A study.
 
@@ -75,6 +88,7 @@ class StudyView(BaseModel):
         waiting: why nothing of it runs now, though it has work; null where something does, or it has none.
         expected_gain: of going on: what the rest of the budget is expected to add to the best score, in the metric's
             units; null before ten trials have ended, where the best scores are equal, and once the search has ended.
+        costs: what trials are expected to take, by model and freeze depth; empty in listings, and before it is known.
         etag: of its tags, notes, `parallel`, weight and priority, for If-Match.
     """
 
@@ -104,6 +118,7 @@ class StudyView(BaseModel):
     priority: int = 0
     waiting: WaitingView | None = None
     expected_gain: FiniteFloat | None = None
+    costs: list[ModelCosts] = []
     etag: str | None = None
 
     @property

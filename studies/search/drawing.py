@@ -1,7 +1,7 @@
 """Drawing of new configurations: the sampler proposes until a proposal is new to the study.
 
-`search.py` calls it. A draw depends on the study's seed, the trial's number and the trials before it, on nothing else.
-It must never write to the storage.
+`search.py` calls it. A draw depends on the study's seed, the trial's number and the trials before it (their seconds
+too, where the study weighs them), on nothing else. It must never write to the storage.
 """
 
 import copy
@@ -16,7 +16,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from luthier.studies.dimensions import Range
-from luthier.studies.hyperparameters import Params, Scalar
+from luthier.studies.hyperparameters import Params
+from luthier.studies.search.cost_aware import Key, Price
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.priors import near_priors
 from luthier.studies.search.samplers import LEARN_FROM_COMPLETE, make_sampler
@@ -24,10 +25,9 @@ from luthier.studies.search.storage_view import StorageView
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
 
-Key = tuple[Scalar, ...]  # the values that tell a configuration from others: Space.key
 CONSTRAINT = "constraints:"  # Optuna's prefix of a constraint among a trial's system attributes; above 0: infeasible
 ATTEMPTS = 10  # proposals of a sampler for one trial: in a small space most are repetitions
-GP_ATTEMPTS = 2  # a Gaussian process takes seconds for each, and proposes the same one again
+GP_ATTEMPTS = 2  # a Gaussian process takes a while for each, and proposes the same one again
 RANDOM_ATTEMPTS = 1_000  # before a space without end is called exhausted
 
 
@@ -35,13 +35,24 @@ class Draw:
     """The drawing of one trial's configuration."""
 
     def __init__(
-        self, spec: StudySpec, space: Space, number: int, storage: BaseStorage, study_id: int, trials: list[FrozenTrial]
+        self,
+        spec: StudySpec,
+        space: Space,
+        number: int,
+        storage: BaseStorage,
+        study_id: int,
+        trials: list[FrozenTrial],
+        price: Price | None = None,
     ) -> None:
-        """Prepare to draw trial `number`, which does not exist yet, from a resolved space after these trials."""
+        """Prepare to draw trial `number`, which does not exist yet, from a resolved space after these trials.
+
+        `price` is what configurations cost, where the sampler weighs that.
+        """
         self._spec = spec
         self._space = space
         self._number = number
-        self._attempts = GP_ATTEMPTS if spec.sampler.name == "gp" else ATTEMPTS
+        self._price = price
+        self._attempts = GP_ATTEMPTS if spec.sampler.name == "gp" or price is not None else ATTEMPTS
         if spec.sampler.name in LEARN_FROM_COMPLETE:
             trials = list(_as_complete(trials, spec.maximize))
         self._view = StorageView(storage, study_id, trials)
@@ -99,7 +110,7 @@ class Draw:
         seed = self._seed(attempt)
         if attempt >= self._attempts:
             return RandomSampler(seed=seed)
-        return make_sampler(self._spec, seed, point=self._number - 1 + attempt)  # trial 0 is the baseline
+        return make_sampler(self._spec, seed, self._number - 1 + attempt, self._price)  # trial 0 is the baseline
 
     def _seed(self, attempt: int) -> int:
         return int(np.random.SeedSequence([self._spec.seed, self._number, attempt]).generate_state(1)[0])

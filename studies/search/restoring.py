@@ -16,6 +16,7 @@ from optuna.trial import TrialState as OptunaState
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
+from luthier.studies.search.cost_aware import SECONDS, seconds_noted
 from luthier.studies.search.distributions import distributions
 from luthier.studies.search.drawing import CONSTRAINT, is_infeasible
 from luthier.studies.search.pruners import make_pruner
@@ -47,6 +48,7 @@ class KnownTrial:
         started_at: seconds since the epoch; None before its first attempt.
         finished_at: seconds since the epoch; None before its end.
         forgotten: a user deleted it; how it ended in Optuna is of no matter.
+        seconds: that workers were busy with it; None: that tells nothing of its configuration.
     """
 
     number: int
@@ -58,6 +60,7 @@ class KnownTrial:
     started_at: float | None
     finished_at: float | None
     forgotten: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ class End:
     notes: dict[str, Any]
 
 
-def end_of(trial: FrozenTrial, state: TrialState, value: float | None, reason: Reason | None) -> End:
+def end_of(
+    trial: FrozenTrial, state: TrialState, value: float | None, reason: Reason | None, seconds: float | None = None
+) -> End:
     """Return how a trial's end is stored, after the evaluations that `trial` has.
 
     Samplers learn from a trial that ran out of memory or diverged: it counts as pruned, and is marked infeasible.
@@ -89,7 +94,8 @@ def end_of(trial: FrozenTrial, state: TrialState, value: float | None, reason: R
     end = OptunaState.PRUNED if infeasible else OPTUNA_STATES[state]
     if end == OptunaState.PRUNED and trial.last_step is not None:
         values = [trial.intermediate_values[trial.last_step]]
-    return End(end, values, {f"{CONSTRAINT}{reason}": 1.0} if infeasible and not is_infeasible(trial) else {})
+    notes = {f"{CONSTRAINT}{reason}": 1.0} if infeasible and not is_infeasible(trial) else {}
+    return End(end, values, notes if seconds is None else {**notes, SECONDS: seconds})
 
 
 def restore(
@@ -154,7 +160,7 @@ def _as_optuna(ours: KnownTrial, spec: StudySpec, space: Space) -> FrozenTrial:
     trial.datetime_start = None if ours.started_at is None else datetime.fromtimestamp(ours.started_at)
     if ours.state not in OPTUNA_STATES:
         return trial
-    end = end_of(trial, ours.state, ours.value, ours.reason)
+    end = end_of(trial, ours.state, ours.value, ours.reason, seconds_noted(spec, ours.seconds))
     told = {PRUNED_AT: trial.last_step} if ours.state == TrialState.PRUNED and ours.reason is None else {}
     trial.state, trial.values, trial.system_attrs = end.state, end.values, end.notes | told
     trial.datetime_complete = None if ours.finished_at is None else datetime.fromtimestamp(ours.finished_at)

@@ -14,6 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 
+from luthier.studies.search.cost_aware import CostAwareTpe, Price
 from luthier.studies.spec import StudySpec
 from luthier.studies.strategy import STARTUP_TRIALS
 
@@ -26,16 +27,19 @@ def missing_packages(spec: StudySpec) -> list[str]:
     return [package for package in _NEEDS.get(spec.sampler.name, ()) if find_spec(package) is None]
 
 
-def make_sampler(spec: StudySpec, seed: int, point: int) -> BaseSampler:
+def make_sampler(spec: StudySpec, seed: int, point: int, price: Price | None = None) -> BaseSampler:
     """Return the spec's sampler.
 
     Args:
         spec: The study's spec.
         seed: Of this draw: another one for each trial and each attempt. The Sobol sequence has the study's instead.
         point: The position in the Sobol sequence, from 0; other samplers ignore it.
+        price: What configurations cost, where TPE is to weigh it.
     """
     name = spec.sampler.name
     startup = spec.sampler.startup_trials or STARTUP_TRIALS.get(name, 0)
+    if price is not None:
+        return CostAwareTpe(startup, seed, price)
     if name == "tpe":
         return TPESampler(n_startup_trials=startup, seed=seed)
     if name == "gp":

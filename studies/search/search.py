@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
+from luthier.studies.search.cost_aware import price_of, seconds_noted
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.drawing import Draw
 from luthier.studies.search.pruners import make_pruner
@@ -33,6 +34,7 @@ from luthier.studies.search.storage_view import StorageView
 from luthier.studies.search.study_trials import Contradicted, StudyTrials, Writing
 from luthier.studies.space import Space
 from luthier.studies.spec import StudySpec
+from luthier.studies.trial_costs import Costs
 
 Drawn = TypeVar("Drawn")  # a plot
 REQUEST = "luthier:request"  # a trial's system attribute: what the service keeps of the request for it
@@ -58,6 +60,7 @@ class Search:
         forgotten: Callable[[], Collection[int]] = tuple,
         name: str | None = None,
         first: Sequence[Params] = (),
+        costs: Costs | None = None,
     ) -> None:
         """Open the study of this name in the storage, or create it.
 
@@ -71,12 +74,15 @@ class Search:
                 configurations may be drawn again.
             first: Configurations that are tried right after the baseline, and after what its user enqueues.
             name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
+            costs: What is known of its trials' seconds before any has ended; None: nothing. Only a study that weighs
+                seconds asks.
         """
         name = spec.name if name is None else name
         self.spec = spec
         self._storage = storage
         self._space = space
         self._first = tuple(first)
+        self._costs = costs
         with writing():
             optuna.create_study(
                 storage=storage,
@@ -117,8 +123,7 @@ class Search:
             return params
         drawn = self._next_first(trials)
         if drawn is None:
-            taken = set(self._trials.keys(trials).values())
-            drawn = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials).unused(taken)
+            drawn = self._draw(number, trials).unused(set(self._trials.keys(trials).values()))
         if drawn is None:
             return None
         self._trials.create(*drawn)
@@ -140,8 +145,12 @@ class Search:
         if set(self._space) <= set(given):
             return given
         trials = self._trials.before(number)
-        draw = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials)
-        return draw.around(given, set(self._trials.keys(trials).values()))
+        return self._draw(number, trials).around(given, set(self._trials.keys(trials).values()))
+
+    def _draw(self, number: int, trials: list[FrozenTrial]) -> Draw:
+        """Return the drawing of trial `number`, after these trials."""
+        price = price_of(self.spec, self._space, self._costs, trials)
+        return Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials, price)
 
     def enqueue(
         self, number: int, params: Params, seed: int | None = None, request: Mapping[str, Any] | None = None
@@ -216,7 +225,14 @@ class Search:
         """Return whether the score of evaluation `step` is stored. Raises LookupError for an unknown trial."""
         return step in self._trials.get(number).intermediate_values
 
-    def tell(self, number: int, state: TrialState, value: float | None, reason: Reason | None) -> None:
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        value: float | None,
+        reason: Reason | None,
+        seconds: float | None = None,
+    ) -> None:
         """Record how trial `number` ended, as `restoring.end_of` says; a trial that has ended already stays as it is.
 
         Args:
@@ -224,6 +240,8 @@ class Search:
             state: Its end.
             value: Its score; only a complete trial needs one.
             reason: Why it ended, if not by running to its end.
+            seconds: That workers were busy with it, for draws that weigh that; None: it says nothing of its
+                configuration.
 
         Raises:
             ValueError: For a complete trial without a finite value, or a state that is no end.
@@ -231,7 +249,7 @@ class Search:
             LookupError: For a trial that does not exist.
         """
         trial = self._trials.get(number)
-        end = end_of(trial, state, value, reason)
+        end = end_of(trial, state, value, reason, seconds_noted(self.spec, seconds))
         if not trial.state.is_finished():
             self._trials.store_end(trial, end.state, end.values, end.notes)
         elif trial.state != end.state:

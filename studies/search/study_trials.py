@@ -15,8 +15,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from luthier.studies.hyperparameters import Params
+from luthier.studies.search.cost_aware import Key
 from luthier.studies.search.distributions import distributions
-from luthier.studies.search.drawing import Key
 from luthier.studies.search.storage import reading
 from luthier.studies.space import Space
 

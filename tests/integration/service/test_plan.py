@@ -44,6 +44,8 @@ def test_a_plan_tells_what_would_run(house: Running) -> None:
     assert model["model"] == "models/tiny"
     assert len(model["blocks"]) == 6
     assert model["trainable_parameters"] == [610, 510, 410, 310, 210, 110, 10]
+    assert len(model["seconds_per_trial"]) == 7
+    assert model["seconds_per_trial"][0] == 12.5 > model["seconds_per_trial"][6] > 0
     assert body["pruner"] == {"name": "none", "trials": 10, "prunable_trials": 0, "note": None}
     assert [trial["number"] for trial in body["first"] if trial["number"] is not None][:2] == [0, 1]
     assert {trial["source"] for trial in body["first"]} == {"baseline", "portfolio"}

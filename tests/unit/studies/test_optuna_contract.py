@@ -159,6 +159,23 @@ def test_a_draw_depends_on_the_seed_and_the_trials_alone(make: Callable[[], Base
     assert draws[0] == draws[1], upgraded("make_sampler in studies/search/samplers.py")
 
 
+def test_tpe_takes_the_candidate_that_its_acquisition_function_likes_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def judge(self: TPESampler, samples: dict[str, Any], below: Any, above: Any) -> Any:
+        seen.update(samples)
+        return -samples["x"]
+
+    where = upgraded("CostAwareTpe in studies/search/cost_aware.py, which overrides _compute_acquisition_func")
+    assert hasattr(TPESampler, "_compute_acquisition_func"), where
+    monkeypatch.setattr(TPESampler, "_compute_acquisition_func", judge)
+    study = view_of(trained(InMemoryStorage())._storage).study("study")
+    drawn = TPESampler(seed=3).sample_relative(study, create_trial(state=TrialState.RUNNING), SPACE_OF_TWO)
+    assert seen.keys() == SPACE_OF_TWO.keys(), where
+    assert len(seen["x"]) > 1, where
+    assert drawn["x"] == min(seen["x"]), where
+
+
 # ---- trials: writing FrozenTrial's attributes, system attributes, the prefix of constraints
 
 
