@@ -131,7 +131,12 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
         space=space.model_dump(mode="json"),
         data=data_view(inspection),
         models=[
-            ModelPlan(model=name, blocks=model.blocks, trainable_parameters=model.trainable_parameters)
+            ModelPlan(
+                model=name,
+                blocks=model.blocks,
+                trainable_parameters=model.trainable_parameters,
+                probe=model.probe,
+            )
             for name, model in zip(spec.models, inspection.models, strict=True)
         ],
         estimates=estimates,

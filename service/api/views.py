@@ -84,11 +84,13 @@ def study_view(
 
 def data_view(inspection: Inspection) -> DataView:
     """Return what an inspection found of the data."""
+    probes = [model.probe for model in inspection.models]
     return DataView(
         rows=inspection.rows,
         labels=inspection.labels,
         max_length=inspection.max_length,
         findings=inspection.findings,
+        probes=probes if any(probes) else [],
     )
 
 

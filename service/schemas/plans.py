@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.studies.depth_scores import DepthProbe
 from luthier.studies.results import BatchFit, Block
 
 
@@ -15,11 +16,14 @@ class ModelPlan(BaseModel):
         model: as in the spec.
         blocks: bottom first.
         trainable_parameters: how many parameters are trained at freeze depth 0, 1, ... len(blocks).
+        probe: what a linear model makes of the features at each freeze depth, about the least that trials there reach;
+            null where that was not measured: for other tasks, few rows, or its cost.
     """
 
     model: str
     blocks: list[Block]
     trainable_parameters: list[int]
+    probe: DepthProbe | None = None
 
 
 class PlanEstimates(BaseModel):

@@ -19,6 +19,7 @@ from luthier.studies.spec import StudySpec
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits
+from luthier.trials.jobs.depth_probe import probe_depths
 from luthier.trials.jobs.doubts import doubt_findings
 from luthier.trials.jobs.estimates import estimate, over_models
 from luthier.trials.jobs.length_findings import auto_length, length_findings
@@ -68,6 +69,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         trainable_parameters=first.trainable_parameters,
         batching=first.batching,
         pooling=first.pooling,
+        probe=first.probe,
         further_models=further,
         label_names=data.label_names,
         labels=data.labels,
@@ -142,6 +144,7 @@ def _inspect_model(
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))
+    probe = probe_depths(spec, study, longest, session.poll, session.log)  # the others take over its features
     pooling = None
     if spec.semantics >= POOLING_PROBED:
         pooling = choose_pooling(spec, study, longest, session.poll, session.log)
@@ -155,7 +158,7 @@ def _inspect_model(
     for fit in fits:
         if not fit.fits:
             cache.micro_batch.lower(fit.micro_batch)
-    summary = found.summary.model_copy(update={"batching": study.batching, "pooling": pooling})
+    summary = found.summary.model_copy(update={"batching": study.batching, "pooling": pooling, "probe": probe})
     estimates = estimate(assignment, study, params, fits, session, cache.micro_batch)
     return replace(found, summary=summary, estimates=estimates)
 
