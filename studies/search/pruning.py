@@ -6,7 +6,7 @@
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from luthier.studies.hyperparameters import Params, complete
+from luthier.studies.hyperparameters import PROBE, Params, complete
 from luthier.studies.search.pruners import make_pruner
 from luthier.studies.spec import StudySpec
 
@@ -29,6 +29,11 @@ def is_pruned(spec: StudySpec, study: Study, trial: FrozenTrial, params: Params,
     """
     prune = bool(make_pruner(spec).prune(study, trial))
     return prune and not (trial.number == 0 or OWN_SEED in trial.system_attrs or _is_last(spec, trial, params, step))
+
+
+def is_probe(params: Params) -> bool:
+    """Return whether a configuration's one evaluation is its whole trial, whatever its epochs."""
+    return params.get("strategy") == PROBE
 
 
 def _is_last(spec: StudySpec, trial: FrozenTrial, params: Params, step: int) -> bool:

@@ -22,7 +22,7 @@ from luthier.trials.tasks.token_classification import TokenClassification
 from luthier.trials.training.collector import Collector
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.linear_problem import outputs_of, problem_of
-from luthier.trials.training.linear_solver import Design, Linear, Problem, choose_and_solve
+from luthier.trials.training.linear_solver import Design, choose_and_solve, solve
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 
@@ -64,12 +64,22 @@ def probe_depths(
         return None
     encoded = study.encoded("train", max_length)
     problem = problem_of(study.task, study.data.targets, study.task.collate_targets(encoded, rows))
-    sample, scores = validation.sample(held), []
-    for depth in range(study.backbone.depth + 1):
-        name = depth_name(depth)
-        if name in train and name in test:
-            solved = _score(spec, study, sample, train[name], test[name], problem, poll)
-            scores.append(DepthScore(freeze_depth=depth, score=solved[0], seconds=solved[1]))
+    sample, penalty = validation.sample(held), None
+    scores: list[DepthScore] = []
+    for depth in reversed(range(study.backbone.depth + 1)):  # the penalty that suits the top serves for all
+        name, since = depth_name(depth), time.perf_counter()
+        if name not in train or name not in test:
+            continue
+        poll()
+        score = None
+        if bool(torch.isfinite(train[name]).all()) and bool(torch.isfinite(test[name]).all()):
+            design = Design(train[name])
+            if penalty is None:
+                penalty, solved = choose_and_solve(design, problem, poll, rough=True)
+            else:
+                solved = solve(design, problem, penalty, rough=True)
+            score = _score(spec, study, sample, solved(test[name]))
+        scores.insert(0, DepthScore(freeze_depth=depth, score=score, seconds=time.perf_counter() - since))
     found = DepthProbe(rows=len(rows), validation_rows=count, seconds=time.perf_counter() - began, scores=scores)
     told = ", ".join(f"{one.freeze_depth}: {_shown(one.score)}" for one in scores)
     log(f"linear probe of {study.name} by freeze depth, {spec.objective.metric} on validation: {told}")
@@ -104,26 +114,12 @@ def _costs(study: OpenStudy, encoded: Encoded, validation_rows: int) -> str | No
     return f"{rows:,} more rows would take {operations:.0e} operations, above {OPERATIONS[device]:.0e}"
 
 
-def _score(
-    spec: StudySpec,
-    study: OpenStudy,
-    encoded: Encoded,
-    train: torch.Tensor,
-    test: torch.Tensor,
-    problem: Problem,
-    poll: Callable[[], None],
-) -> tuple[float | None, float]:
-    """Return the score of a linear model on `test`, (rows, hidden), and the seconds that solving it took."""
-    began = time.perf_counter()
-    if not (bool(torch.isfinite(train).all()) and bool(torch.isfinite(test).all())):
-        return None, 0.0
-    solved: Linear = choose_and_solve(Design(train), problem, poll, rough=True)[1]
+def _score(spec: StudySpec, study: OpenStudy, encoded: Encoded, outputs: torch.Tensor) -> float | None:
+    """Return the objective of a linear model's outputs for the rows of a split, (rows, outputs)."""
     task, targets, rows = study.task, study.data.targets, range(len(encoded))
     collector = Collector(task, encoded, targets, targets)
-    outputs = {"logits": solved(test).float()}
-    collector.add(rows, task.answers(outputs, task.collate_targets(encoded, rows)))
-    score = task.scores(collector.statistics(), targets)[spec.objective.metric]
-    return score, time.perf_counter() - began
+    collector.add(rows, task.answers({"logits": outputs.float()}, task.collate_targets(encoded, rows)))
+    return task.scores(collector.statistics(), targets)[spec.objective.metric]
 
 
 def _shown(score: float | None) -> str:

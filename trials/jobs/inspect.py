@@ -27,6 +27,7 @@ from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.jobs.pooling_choice import choose_pooling
 from luthier.trials.jobs.references import reference_scores
+from luthier.trials.jobs.solve import check_solvable
 from luthier.trials.model import lora
 from luthier.trials.model.strategy_reach import check_reach
 from luthier.trials.session import Session
@@ -141,6 +142,7 @@ def _inspect_model(
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
     report.add(check_lookups(study, longest, spec.writing))
+    check_solvable(space, study, longest)
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))

@@ -82,11 +82,13 @@ class Design:
     Args:
         values: (units, features), finite, on any device.
         standard: Scale each feature to a deviation of 1, where it has one; the penalty is that of scaled features then.
+        intercept: Models have a bias; without one features are not centred.
     """
 
-    def __init__(self, values: torch.Tensor, *, standard: bool = True) -> None:
+    def __init__(self, values: torch.Tensor, *, standard: bool = True, intercept: bool = True) -> None:
         values = values.to(torch.float64 if values.numel() <= MOST_DOUBLES else torch.float32)
-        self._mean = values.mean(0)
+        self.intercept = intercept
+        self._mean = values.mean(0) if intercept else torch.zeros_like(values[0])
         centred = values - self._mean
         deviation = centred.square().mean(0).sqrt()
         least = 1e-7 * deviation.amax()  # below it a feature is constant up to rounding
@@ -95,8 +97,8 @@ class Design:
         spread, axes = torch.linalg.eigh(centred.T @ centred / len(values))  # ascending
         axes = axes[:, -min(values.shape) :]  # along the others the units do not differ
         self._axes = axes
-        self.spread = spread[-min(values.shape) :].clamp(min=0)  # (axes,) variances
-        self.turned = centred @ axes  # (units, axes)
+        self.spread: torch.Tensor = spread[-min(values.shape) :].clamp(min=0)  # (axes,) variances
+        self.turned: torch.Tensor = centred @ axes  # (units, axes)
 
     def __len__(self) -> int:
         """Return the number of units."""
@@ -121,7 +123,7 @@ def solve(design: Design, problem: Problem, penalty: float, *, rough: bool = Fal
         rough: End near the optimum, where a few digits of the probabilities are right.
     """
     gradient = ROUGH if rough else 0.0
-    return design.unturned(_solve_turned(design.turned, design.spread, problem, penalty, gradient=gradient))
+    return design.unturned(_solve_turned(design, None, problem, penalty, gradient=gradient))
 
 
 def choose_and_solve(
@@ -145,7 +147,7 @@ def choose_and_solve(
     for penalty in PENALTIES if len(test) else ():
         tick()
         share = penalty * len(train) / len(design)  # as strong beside the losses of fewer units
-        start = _solve_turned(design.turned[train], design.spread, problem.of(train), share, start, ROUGH)
+        start = _solve_turned(design, train, problem.of(train), share, start, ROUGH)
         loss = float(problem.of(test).loss(start(design.turned[test])))
         if loss < least:
             best, least = penalty, loss
@@ -154,25 +156,27 @@ def choose_and_solve(
 
 
 def _solve_turned(
-    values: torch.Tensor,
-    spread: torch.Tensor,
+    design: Design,
+    units: torch.Tensor | None,
     problem: Problem,
     penalty: float,
     start: Linear | None = None,
     gradient: float = 0.0,
 ) -> Linear:
-    """Return the best linear model of turned features; `start`: one near to it; `gradient`: as in `_minimum`."""
+    """Return the best linear model of turned features, of all or some units; the rest as in `_minimum`."""
+    values = design.turned if units is None else design.turned[units]
     if problem.kind == "numbers":
-        return _ridge(values, problem.targets, penalty)
+        return _ridge(values, problem.targets, penalty, design.intercept)
     if problem.kind == "classes" and problem.outputs == 2:
         penalty *= 2  # |difference of two opposite weights|^2 is twice the sum of their squares
-    return _minimum(values, spread, problem, penalty, start, gradient)
+    return _minimum(values, design, problem, penalty, start, gradient)
 
 
-def _ridge(values: torch.Tensor, targets: torch.Tensor, penalty: float) -> Linear:
+def _ridge(values: torch.Tensor, targets: torch.Tensor, penalty: float, intercept: bool) -> Linear:
     """Return the ridge regression, from its normal equations."""
     targets = targets.to(values)
-    mean, middle = values.mean(0), targets.mean()
+    share = float(intercept)
+    mean, middle = share * values.mean(0), share * targets.mean()
     centred = values - mean
     gram = centred.T @ centred + penalty * torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
     weight = torch.linalg.solve(gram, centred.T @ (targets - middle))[None]
@@ -180,21 +184,27 @@ def _ridge(values: torch.Tensor, targets: torch.Tensor, penalty: float) -> Linea
 
 
 def _minimum(
-    values: torch.Tensor, spread: torch.Tensor, problem: Problem, penalty: float, start: Linear | None, gradient: float
+    values: torch.Tensor, design: Design, problem: Problem, penalty: float, start: Linear | None, gradient: float
 ) -> Linear:
     """Return the minimum by L-BFGS, over weights in units in which each axis is about as curved as any other.
 
-    It ends at the gradient `GRADIENT`, or at `gradient` if that is larger.
+    Args:
+        values: The units' turned features.
+        design: Of all units; their spread scales the axes.
+        problem: The units'.
+        penalty: Above 0.
+        start: A model that is near to the minimum.
+        gradient: Where it ends, if that is above `GRADIENT`.
     """
     units = len(values)
-    curvature = (spread / 4 + penalty / units).sqrt()  # a logistic loss is at most a quarter as curved as its variance
+    curvature = (design.spread / 4 + penalty / units).sqrt()  # a logistic loss is less than a quarter as curved
     scaled = values / curvature
     shape = (problem.outputs, values.shape[1])
     begin = Linear(values.new_zeros(shape), values.new_zeros(shape[0])) if start is None else start
     weight = (begin.weight * curvature).requires_grad_()
-    bias = begin.bias.clone().requires_grad_()
+    bias = begin.bias.clone().requires_grad_(design.intercept)
     optimizer = torch.optim.LBFGS(
-        [weight, bias],
+        [weight, bias] if design.intercept else [weight],
         max_iter=STEPS,
         tolerance_grad=max(gradient, GRADIENT[values.dtype]),
         tolerance_change=CHANGE[values.dtype],
