@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from luthier.studies.averages import Average
 from luthier.studies.depth_scores import DepthProbe
 from luthier.studies.findings import MOST_FINDINGS, Finding, note
 from luthier.studies.hyperparameters import Params
@@ -179,6 +180,8 @@ class Evaluation(Message):
     results: Results | None = Field(None, exclude_if=lambda results: results is None)
     # None, and not written: the semantics ask for none.
     sampling: Sampling | None = Field(None, exclude_if=lambda sampling: sampling is None)
+    # None, and not written: nothing was to be averaged.
+    average: Average | None = Field(None, exclude_if=lambda average: average is None)
 
 
 class Comparison(Message):
