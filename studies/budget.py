@@ -94,3 +94,9 @@ class Confirm(Document):
 
     candidates: int = Field(3, ge=1, le=20, description="Configurations: those with the best scores.")
     seeds: int = Field(3, ge=1, le=20, description="Times each is trained again; the best mean wins.")
+    # Written only where it is on; so specs from before there was such a thing are written as they were.
+    average: bool = Field(
+        False,
+        exclude_if=lambda on: not on,
+        description="The winner's weights are the mean of its repetitions', where that is better on validation.",
+    )

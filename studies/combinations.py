@@ -1,14 +1,15 @@
 """The configurations of a finite space, counted and numbered, where a dimension may depend on another one.
 
-A rank changes nothing in a trial without adapters: configurations that differ in nothing else are the same one. `Space`
-asks these functions. Only words have dimensions that depend on them.
+A rank changes nothing in a trial without adapters: configurations that differ in nothing else are the same one. With
+the strategy `probe` most dimensions change nothing. `Space` asks these functions. Only words have dimensions that
+depend on them.
 """
 
 import math
 from collections.abc import Mapping
 
 from luthier.studies.dimensions import Dimension, Range, nearest
-from luthier.studies.hyperparameters import HYPERPARAMETERS, Params, Scalar, is_used
+from luthier.studies.hyperparameters import HYPERPARAMETERS, PROBE, USED_BY_PROBE, Params, Scalar, is_used
 
 Dimensions = Mapping[str, Dimension]  # of a resolved space, by hyperparameter
 SWITCHES = frozenset(h.only_with[0] for h in HYPERPARAMETERS.values() if h.only_with is not None)
@@ -17,7 +18,8 @@ SWITCHES = frozenset(h.only_with[0] for h in HYPERPARAMETERS.values() if h.only_
 
 def idle(dimensions: Dimensions, params: Mapping[str, Scalar]) -> set[str]:
     """Return the dimensions that change nothing in a configuration, which needs values of the searched ones only."""
-    return {name for name in dimensions if switch(dimensions, name) is not None and not is_used(name, params)}
+    probed = params.get("strategy") == PROBE
+    return {n for n in dimensions if (probed or switch(dimensions, n) is not None) and not is_used(n, params)}
 
 
 def switch(dimensions: Dimensions, name: str) -> str | None:
@@ -31,6 +33,10 @@ def switch(dimensions: Dimensions, name: str) -> str | None:
 
 def count(dimensions: Dimensions) -> int | None:
     """Return the number of different configurations; None where a dimension is continuous."""
+    trained, probed = apart(dimensions)
+    if probed is not None:
+        counts = (count(trained), count(probed))
+        return None if None in counts else sum(number or 0 for number in counts)
     if any(isinstance(d, Range) and not d.finite for d in dimensions.values()):
         return None
     return math.prod(_weight(dimensions, name) for name in dimensions if switch(dimensions, name) is None)
@@ -43,6 +49,10 @@ def combination(dimensions: Dimensions, index: int) -> Params:
     dimension that others depend on shares its digit with them: each of its choices counts as often as there are
     different values of the others with it.
     """
+    trained, probed = apart(dimensions)
+    if probed is not None:
+        before = count(trained) or 0
+        return combination(trained, index) if index < before else combination(probed, index - before)
     params: Params = {}
     for name, d in dimensions.items():
         if switch(dimensions, name) is not None:
@@ -53,6 +63,23 @@ def combination(dimensions: Dimensions, index: int) -> Params:
         else:
             params[name] = _value(d, digit)
     return {name: params[name] for name in dimensions}
+
+
+def apart(dimensions: Dimensions) -> tuple[Dimensions, Dimensions | None]:
+    """Return the configurations that train, and those of the strategy `probe`, as dimensions of their own.
+
+    Returns:
+        The dimensions, and None, where a space does not have both.
+    """
+    d = dimensions.get("strategy")
+    if not isinstance(d, tuple) or PROBE not in d or len(d) < 2:
+        return dimensions, None
+    trained = {**dimensions, "strategy": tuple(choice for choice in d if choice != PROBE)}
+    probed = {
+        name: values if name in USED_BY_PROBE else nearest(values, HYPERPARAMETERS[name].default)
+        for name, values in dimensions.items()
+    }
+    return trained, {**probed, "strategy": (PROBE,)}
 
 
 def _weight(dimensions: Dimensions, name: str) -> int:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 Scalar = bool | int | float | str
 Params = dict[str, Scalar]
+PROBE = "probe"  # a strategy: the head's last layer is solved for the pretrained features, and nothing trained
+USED_BY_PROBE = frozenset({"strategy", "max_length", "pooling", "class_weighting", "threshold"})
 AUTO = "auto"  # a number that is known once a worker has inspected model and data: blocks, or the length of inputs
 MODULE = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"  # a module's name within a block, as attention.self.query
 MODULES = f"{MODULE}( *, *{MODULE})*"
@@ -127,7 +129,8 @@ LENGTH_ABOUT = (
     "Tokens an input is truncated to, milliseconds where it is a sound; auto: what 95 % of the training inputs need."
 )
 STRATEGY_ABOUT = (
-    "What is trained above the freeze depth: all, low-rank adapters, or all, unfrozen block by block from the top."
+    "What is trained above the freeze depth: all, low-rank adapters, or all, unfrozen block by block from the top; "
+    "probe: nothing, the head's last layer is solved."
 )
 SCHEDULERS = (
     "linear",
@@ -194,7 +197,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
             "mean",
             "last",
         ),
-        _choice("strategy", "full", STRATEGY_ABOUT, "full", "lora", "gradual"),
+        _choice("strategy", "full", STRATEGY_ABOUT, "full", "lora", "gradual", PROBE),
         _of_adapters("int", "rank", 8, about="Rank of the adapters.", low=1, high=4_096),
         _of_adapters("float", "alpha", 16.0, about=ALPHA_ABOUT, low=0, high=100_000, above_low=True),
         _of_adapters("float", "dropout", -1.0, about=ADAPTER_DROPOUT_ABOUT, low=-1, high=0.999),
@@ -216,6 +219,8 @@ def complete(params: Params, defaults: Params | None = None) -> Params:
 def is_used(name: str, params: Mapping[str, Any]) -> bool:
     """Return whether a hyperparameter changes something in a configuration that has a value for the one it needs."""
     h = HYPERPARAMETERS.get(name)
+    if h is not None and name not in USED_BY_PROBE and params.get("strategy") == PROBE:
+        return False
     if h is None or h.only_with is None:
         return True
     other, choice = h.only_with

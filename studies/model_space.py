@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr
 
+from luthier.studies import combinations
 from luthier.studies.auto import with_length
 from luthier.studies.dimensions import Dimension, Range, nearest
 from luthier.studies.documents import refuse
-from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar
+from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, PROBE, Hyperparameter, Params, Scalar
 from luthier.studies.space import Space
 
 MODELS = 16  # more in one study are a mistake: each is opened before the first trial
@@ -82,18 +83,33 @@ class ModelsSpace(Space):
 
     def size(self) -> int | None:
         """Return the number of different configurations of a resolved space; None when it is continuous."""
-        size = self._further_dimensions().size()
-        return None if size is None else size * len(self._choices())
+        trained, probed = combinations.apart(self._further_dimensions().root)
+        size = combinations.count(trained)
+        of_probe = 0 if probed is None else combinations.count(probed)
+        if size is None or of_probe is None:
+            return None
+        return size * len(self._choices()) + of_probe * len(self._models)
 
     def key(self, params: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the values that tell a configuration from all different ones: blocks in place of a fraction."""
-        return tuple(self._blocks(params) if name == _DEPTH else params[name] for name in self.free())
+        idle = self._idle(params) if params.get("strategy") == PROBE else set()
+        return tuple(
+            HYPERPARAMETERS[name].default if name in idle else self._blocks(params) if name == _DEPTH else params[name]
+            for name in self.free()
+        )
 
     def configuration(self, index: int) -> Params:
         """Return configuration `index` of a finite resolved space, from 0; its first digit is model and depth."""
         choices = self._choices()
-        index, digit = divmod(index, len(choices))
-        params = choices[digit] | self._further_dimensions().configuration(index)
+        trained, probed = combinations.apart(self._further_dimensions().root)
+        before = (combinations.count(trained) or 0) * len(choices)
+        if probed is not None and index >= before:  # no depth changes anything: the first of each model stands for all
+            index, digit = divmod(index - before, len(self._models))
+            first = next(choice for choice in choices if choice["model"] == self._models[digit])
+            params = first | combinations.combination(probed, index)
+        else:
+            index, digit = divmod(index, len(choices))
+            params = choices[digit] | combinations.combination(trained, index)
         return {name: params[name] for name in self}
 
     def assigned(self, params: Params) -> Params:

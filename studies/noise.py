@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat
 
+from luthier.studies.averages import Average
 from luthier.studies.intervals import LEVEL, Interval
 from luthier.studies.paired_tests import mcnemar, randomization
 from luthier.studies.results import BaselineScores, Pair, Sampling
@@ -39,6 +40,7 @@ class Noise(Message):
     interval: Interval | None = None  # of its objective on test
     baseline: BaselineScores | None = None
     gain: Gain | None = None
+    average: Average | None = Field(None, exclude_if=lambda average: average is None)  # of its weights
 
 
 def judged(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
+from luthier.studies.averages import MemberWeights
 from luthier.studies.hyperparameters import Params
 from luthier.studies.results import BaselineWeights, Comparison, Evaluation, Inspection, OnnxExport, Prediction
 from luthier.studies.spec import StudySpec
@@ -171,6 +172,8 @@ class Assignment(Message):
     table: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
     # evaluate: what the winner is scored beside; not written where there is none, as before.
     baseline: BaselineWeights | None = Field(None, exclude_if=lambda baseline: baseline is None)
+    # evaluate: the winner's other repetitions, best first, to be averaged with it; not written where there are none.
+    members: list[MemberWeights] = Field([], exclude_if=lambda members: not members)
     # That the spec names and that are there; left out where there are none, for workers of the version before.
     datasets: list[DatasetRef] = Field([], exclude_if=lambda datasets: not datasets)
     project: str | None = Field(None, exclude_if=lambda project: project is None)  # the study's; None: `default`

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from luthier.studies.averages import Average
+from luthier.studies.depth_scores import DepthProbe
 from luthier.studies.findings import MOST_FINDINGS, Finding, note
 from luthier.studies.hyperparameters import Params
 from luthier.studies.intervals import Interval
@@ -77,6 +79,8 @@ class ModelSummary(Message):
     batching: Batching = Field(Batching.RIGHT, exclude_if=lambda batching: batching is Batching.RIGHT)
     # What `pooling: auto` stands for; None where the model's class has one pooling.
     pooling: Literal["first", "mean", "last"] | None = Field(None, exclude_if=lambda pooling: pooling is None)
+    # None where it was not measured: by older semantics, for other tasks than those of one vector, or for its cost.
+    probe: DepthProbe | None = Field(None, exclude_if=lambda probe: probe is None)
 
 
 class Majority(Message):
@@ -176,6 +180,8 @@ class Evaluation(Message):
     results: Results | None = Field(None, exclude_if=lambda results: results is None)
     # None, and not written: the semantics ask for none.
     sampling: Sampling | None = Field(None, exclude_if=lambda sampling: sampling is None)
+    # None, and not written: nothing was to be averaged.
+    average: Average | None = Field(None, exclude_if=lambda average: average is None)
 
 
 class Comparison(Message):

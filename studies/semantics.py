@@ -58,3 +58,5 @@ PORTFOLIO_FIRST = 6
 """Known-good configurations of the task are tried right after the baseline. Before, the sampler draws from there on."""
 COST_WEIGHED = 6
 """`sampler.cost_aware: auto` weighs seconds where the budget is time. Before, only `true` does."""
+DEPTHS_PROBED = 6
+"""The inspection measures what a linear model makes of the features at each freeze depth."""

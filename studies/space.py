@@ -24,7 +24,16 @@ from luthier.studies.dimensions import (
     parse_dimensions,
 )
 from luthier.studies.documents import Path, refuse
-from luthier.studies.hyperparameters import AUTO, HYPERPARAMETERS, Hyperparameter, Params, Scalar, complete
+from luthier.studies.hyperparameters import (
+    AUTO,
+    HYPERPARAMETERS,
+    PROBE,
+    USED_BY_PROBE,
+    Hyperparameter,
+    Params,
+    Scalar,
+    complete,
+)
 
 EQUAL = 1e-12  # relative difference below which two numbers are the same one, written with other decimals
 
@@ -147,7 +156,12 @@ class Space(RootModel[dict[str, Dimension]]):
 
     def idle_problems(self) -> Iterator[tuple[str, str]]:
         """Yield each hyperparameter that changes nothing in any configuration of this space, with the cure."""
+        strategy = self.root.get("strategy")
+        probes = strategy in (PROBE, (PROBE,))
         for name in self:
+            if probes and name not in USED_BY_PROBE and name in HYPERPARAMETERS:
+                yield name, f"changes nothing with strategy: {PROBE} alone: add another strategy, or leave it out"
+                continue
             needed = self.knob(name).only_with
             if needed is not None and not self.offers(*needed):
                 other, choice = needed
@@ -199,7 +213,9 @@ class Space(RootModel[dict[str, Dimension]]):
             try:
                 if name in params:
                     checked[name] = self._given(name, params[name])
-                elif name in idle and (not partial or combinations.switch(self.root, name) in params):
+                elif name in idle and (
+                    not partial or params.get("strategy") == PROBE or combinations.switch(self.root, name) in params
+                ):
                     checked[name] = nearest(d, HYPERPARAMETERS[name].default)
                 elif not isinstance(d, Range | tuple):
                     checked[name] = d

@@ -7,6 +7,7 @@ refuses it later.
 from typing import Any
 
 from luthier.studies.external import EXTERNAL
+from luthier.studies.hyperparameters import PROBE
 from luthier.studies.presets import fill_preset
 from luthier.studies.space import Space
 from luthier.studies.task import Task
@@ -46,6 +47,8 @@ def _with_pruner(document: dict[str, Any]) -> dict[str, Any]:
     space = document.get("space")
     if document.get("pruner") is not None or not isinstance(space, dict):
         return document
+    if space.get("strategy") in (PROBE, [PROBE]):
+        return {**document, "pruner": {"name": "none"}}
     try:
         epochs = Space.model_validate({name: d for name, d in space.items() if name == "epochs"}).largest("epochs")
         has_one = int(epochs) * int(document.get("evaluations_per_epoch", 1)) == 1

@@ -19,7 +19,7 @@ from luthier.studies.documents import Document, refuse
 from luthier.studies.early_stopping import EarlyStopping
 from luthier.studies.external import ANY_LENGTH, EXTERNAL, NO_DATASET, refused, with_external
 from luthier.studies.external import TASK as EXTERNAL_TASK
-from luthier.studies.hyperparameters import complete
+from luthier.studies.hyperparameters import PROBE, complete
 from luthier.studies.model_space import MODEL_SCHEMA, ModelsSpace, check_models
 from luthier.studies.open_space import OpenSpace
 from luthier.studies.origin import Origin
@@ -215,6 +215,8 @@ class SpecKeys(Document):
         """Number of evaluations in the longest trial; of an external study its last step, in the user's own unit."""
         if self.is_external:
             return self.steps or ANY_LENGTH
+        if self.space.root.get("strategy") in (PROBE, (PROBE,)):
+            return 1
         epochs = self.space.largest("epochs")
         if "epochs" not in self.space and self.semantics >= EPOCHS_OF_TASK:
             epochs = complete({}, self.task_info.baseline)["epochs"]  # the task's, as its trials have

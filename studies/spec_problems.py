@@ -10,7 +10,7 @@ from luthier.studies.dataset import Dataset
 from luthier.studies.documents import Path
 from luthier.studies.early_stopping import stopping_problems
 from luthier.studies.external import EXTERNAL, IDLE_KEYS, search_problems_of
-from luthier.studies.hyperparameters import AUTO
+from luthier.studies.hyperparameters import AUTO, PROBE
 from luthier.studies.origin import configuration_problems
 from luthier.studies.own_values import own_value_problems
 from luthier.studies.portfolio import portfolio_problems
@@ -23,6 +23,8 @@ from luthier.studies.strategy import Answering, Objective, grid_problems
 from luthier.studies.task import Task
 
 Problems = list[tuple[Path, str]]
+OTHERS = ("full", "gradual", PROBE)
+"""Strategies without adapters."""
 
 
 def spec_problems(spec: SpecKeys) -> Problems:
@@ -63,9 +65,12 @@ def _task_problems(spec: SpecKeys) -> Problems:
     if spec.steps is not None:
         text = f"is for task: {EXTERNAL}; here a step is an evaluation: epochs times evaluations_per_epoch"
         problems.append((("steps",), text))
-    if spec.quantization != "none" and any(spec.space.offers("strategy", other) for other in ("full", "gradual")):
+    if spec.quantization != "none" and any(spec.space.offers("strategy", other) for other in OTHERS):
         text = "4bit needs adapters in every trial: set space.strategy to lora, or leave quantization out"
         problems.append((("quantization",), text))
+    if spec.space.offers("strategy", PROBE) and not task.has_linear_head:
+        text = f"probe solves a linear layer for one vector of each answer, and {task.name} has none; leave probe out"
+        problems.append((("space", "strategy"), text))
     return problems
 
 

@@ -128,6 +128,11 @@ class Task:
         return "; or ".join(" and ".join(roles) for roles in self.alternatives)
 
     @property
+    def has_linear_head(self) -> bool:
+        """Whether each of its answers comes from one vector by a linear layer: classes, labels or a number."""
+        return self.name.endswith(("classification", "regression"))
+
+    @property
     def has_lengths(self) -> bool:
         """Whether its inputs have a length, which max_length cuts."""
         return "max_length" not in self.refuses

@@ -147,6 +147,7 @@ def _answer(spec: StudySpec, study: StudyRow, row: AssignmentRow) -> PlanView:
                 blocks=model.blocks,
                 trainable_parameters=model.trainable_parameters,
                 seconds_per_trial=seconds,
+                probe=model.probe,
             )
             for name, model, seconds in zip(
                 spec.models, inspection.models, planned_costs(spec, space, inspection), strict=True

@@ -88,11 +88,13 @@ def study_view(
 
 def data_view(inspection: Inspection) -> DataView:
     """Return what an inspection found of the data."""
+    probes = [model.probe for model in inspection.models]
     return DataView(
         rows=inspection.rows,
         labels=inspection.labels,
         max_length=inspection.max_length,
         findings=inspection.findings,
+        probes=probes if any(probes) else [],
     )
 
 
@@ -194,6 +196,7 @@ def _best(study: StudyRow, row: AssignmentRow) -> BestView | None:
     if isinstance(noise, Noise) and study.earlier is None:  # else it is of the winner before
         best.standard_error, best.interval = noise.standard_error, interval_view(noise.interval)
         best.gain = None if noise.gain is None else GainView.model_validate(noise.gain.model_dump())
+        best.average = noise.average
         best.note = remark(study.spec, noise, row.number)
     return best
 

@@ -28,7 +28,7 @@ from luthier.service.cli.connect import (
 from luthier.service.cli.examples import add
 from luthier.service.cli.findings import findings_tables
 from luthier.service.cli.first_look import first_faults, told_of_elsewhere
-from luthier.service.cli.output import Format, Output, configuration, emit, facts, size, table
+from luthier.service.cli.output import Format, Output, configuration, emit, facts, score, size, table
 from luthier.service.cli.own_service import beginning, find_holder, own_service
 from luthier.service.cli.run import PANEL
 from luthier.service.cli.signals import end_at_once, terminated_is_interrupted
@@ -158,7 +158,10 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
         several, whole = len(answer.models) > 1, len(model.blocks)
         depths = [f"{depth / whole:.2f}" if several else str(depth) for depth in range(whole + 1)]
         seconds = [f"{one:.1f} s" for one in model.seconds_per_trial] or [""] * len(depths)
-        yield table(columns, zip(depths, names, sizes, trainable, seconds, strict=True), title=model.model)
+        scores = {one.freeze_depth: one.score for one in model.probe.scores} if model.probe else {}
+        probed = [score(scores.get(depth)) for depth in range(whole + 1)]
+        cells = [depths, names, sizes, trainable, seconds, *([probed] if scores else [])]
+        yield table((*columns, *([">linear probe"] if scores else [])), zip(*cells, strict=True), title=model.model)
     yield from first_tables(answer)
     estimates = answer.estimates
     yield facts(

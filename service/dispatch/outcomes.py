@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from luthier.service.dispatch import baseline_files, checkpoints, onnx_files, predictions
+from luthier.service.dispatch import baseline_files, checkpoints, member_files, onnx_files, predictions
 from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import (
@@ -108,6 +108,8 @@ class Outcomes:
         self.core.logs.append(study.id, row.id, outcome.log)
         if row.kind == AssignmentKind.EVALUATE and study.model is not None:
             baseline_files.remove(self.core.store, study.id, study.model.assignment)
+            if study.spec.confirm is not None and study.spec.confirm.average:
+                member_files.remove(self.core.store, study.id, study.model.assignment)
         if row.kind in TRAINING and state is not TrialState.QUEUED:
             if row.kind == AssignmentKind.TRAIN:
                 self.core.searches.tell(study, row)

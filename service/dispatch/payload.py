@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.caller import DEFAULT_PROJECT
-from luthier.service.dispatch import baseline_files
+from luthier.service.dispatch import baseline_files, member_files
 from luthier.service.dispatch.core import Core
 from luthier.service.dispatch.placement import trial_params
 from luthier.service.lifecycle import confirmation, datasets, winner
@@ -42,6 +42,7 @@ def assignment_message(
         source = winner.winning_assignment(session, study)  # its weights are measured, in its folder
         extra = {
             "provenance": _provenance(session, study, source),
+            "members": member_files.place(session, core.store, study, source),
             "baseline": baseline_files.place(session, core.store, study, source),
         }
     elif payload is not None:

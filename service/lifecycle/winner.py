@@ -55,7 +55,7 @@ def verdict(study: StudyRow, best: AssignmentRow | None) -> str | None:
 
 
 def noise(study: StudyRow, evaluation: Evaluation) -> Noise | None:
-    """Return how exact the scores of a locked study are, once its winner is measured.
+    """Return how exact the scores of a locked study are, once its winner is measured, and of what its weights are.
 
     None where it was measured without: by the semantics, or by a worker of an earlier version.
     """
@@ -64,22 +64,52 @@ def noise(study: StudyRow, evaluation: Evaluation) -> Noise | None:
         return None
     if study.winner == 0:  # the baseline itself, or a repetition of it
         baseline = sampling.baseline or BaselineScores(test=evaluation.test, interval=sampling.interval)
-        return Noise(standard_error=sampling.standard_error, interval=sampling.interval, baseline=baseline)
+        found = Noise(standard_error=sampling.standard_error, interval=sampling.interval, baseline=baseline)
+        return found.model_copy(update={"average": evaluation.average})
     rows = study.inspection.rows if study.inspection is not None else {}
     before = study.noise if isinstance(study.noise, Noise) else None
-    return judged(study.spec, sampling, evaluation.test, before, rows.get("test", 0))
+    found = judged(study.spec, sampling, evaluation.test, before, rows.get("test", 0))
+    return found.model_copy(update={"average": evaluation.average})
 
 
 def ids_to_keep(session: Session, study: StudyRow) -> set[int]:
     """Return the ids of the assignments whose weights are, or may yet become, the winner's."""
     beside = baseline_to_measure(session, study)
     if study.winner is not None:
-        return {row.id for row in (winning_assignment(session, study), beside) if row is not None}
+        source = winning_assignment(session, study)
+        others = others_to_average(session, study, source)
+        return {row.id for row in (source, beside, *others) if row is not None}
     best = best_trial(session, study)
     candidates = confirmation.candidates(session, study)
     repetitions = [candidate.best_repetition(study.spec.maximize) for candidate in candidates]
+    if study.spec.confirm is not None and study.spec.confirm.average:
+        repetitions += [row for candidate in candidates for row in candidate.repetitions if row.value is not None]
     again = retraining.with_weights(session, study.id)
     return {row.id for row in (best, *repetitions, *again, beside) if row is not None}
+
+
+def others_to_average(session: Session, study: StudyRow, source: AssignmentRow) -> list[AssignmentRow]:
+    """Return the winner's other repetitions with weights, best first, that are to be averaged with its own.
+
+    Once the winner is measured nothing is to be averaged any more.
+
+    Args:
+        session: the caller's transaction.
+        study: the study.
+        source: the assignment that has the winner's weights.
+    """
+    confirm = study.spec.confirm
+    if confirm is None or not confirm.average or source.kind != AssignmentKind.CONFIRM or study.model is not None:
+        return []
+    found = [
+        row
+        for candidate in confirmation.candidates(session, study)
+        if candidate.trial.number == study.winner
+        for row in candidate.repetitions
+        if row.id != source.id and row.state == TrialState.COMPLETE and row.best is not None and row.value is not None
+    ]
+    sign = -1 if study.spec.maximize else 1
+    return sorted(found, key=lambda row: (sign * (row.value or 0.0), row.number))
 
 
 def baseline_to_measure(session: Session, study: StudyRow) -> AssignmentRow | None:

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, FiniteFloat
 
 from luthier.service.schemas.data import DataView
+from luthier.studies.depth_scores import DepthProbe
 from luthier.studies.first_trials import FirstTrial
 from luthier.studies.results import BatchFit, Block
 
@@ -18,12 +19,15 @@ class ModelPlan(BaseModel):
         trainable_parameters: how many parameters are trained at freeze depth 0, 1, ... len(blocks).
         seconds_per_trial: what a trial at the baseline is expected to take at these depths, once the outputs of its
             frozen blocks are kept; empty where the worker could not probe.
+        probe: what a linear model makes of the features at each freeze depth, about the least that trials there reach;
+            null where that was not measured: for other tasks, few rows, or its cost.
     """
 
     model: str
     blocks: list[Block]
     trainable_parameters: list[int]
     seconds_per_trial: list[FiniteFloat] = []
+    probe: DepthProbe | None = None
 
 
 class PlanEstimates(BaseModel):

@@ -1,8 +1,9 @@
 """The winner of a study and what it is compared with, as the REST interface answers them."""
 
-from pydantic import BaseModel, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat
 
 from luthier.service.schemas.noise import GainView, IntervalView
+from luthier.studies.averages import Average
 from luthier.studies.hyperparameters import Params
 from luthier.studies.wire import Metrics
 
@@ -22,6 +23,8 @@ class BestView(BaseModel):
         interval: of the objective on the test split; null until measured, and where resampling tells nothing.
         gain: over the baseline; null until measured, and where the winner is the baseline.
         note: that the gain may be chance, and the cure; null where it is more.
+        average: which repetitions were averaged and what that was worth, for `confirm: {average: true}`; null until
+            measured, and where nothing was to be averaged.
     """
 
     trial: int
@@ -33,6 +36,7 @@ class BestView(BaseModel):
     interval: IntervalView | None = None
     gain: GainView | None = None
     note: str | None = None
+    average: Average | None = Field(None, exclude_if=lambda average: average is None)
 
 
 class BaselineView(BaseModel):

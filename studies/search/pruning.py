@@ -6,7 +6,7 @@ the trial can be compared with (`schedule_shares.py`), and a decision by too few
 
 from optuna.trial import FrozenTrial, TrialState
 
-from luthier.studies.hyperparameters import Params, complete
+from luthier.studies.hyperparameters import PROBE, Params, complete
 from luthier.studies.prunable import brackets_of
 from luthier.studies.schedule_shares import SCHEDULED, is_comparable
 from luthier.studies.search.pruners import make_pruner
@@ -68,6 +68,11 @@ def _rivals(spec: StudySpec, view: StorageView, trial: FrozenTrial, fair: list[F
         return rivals
     bracket = brackets_of(spec.name, spec.pruner, spec.max_steps)
     return [other for other in rivals if bracket(other.number) == bracket(trial.number)]
+
+
+def is_probe(params: Params) -> bool:
+    """Return whether a configuration's one evaluation is its whole trial, whatever its epochs."""
+    return params.get("strategy") == PROBE
 
 
 def _is_last(spec: StudySpec, trial: FrozenTrial, params: Params, step: int) -> bool:

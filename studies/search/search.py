@@ -27,7 +27,7 @@ from luthier.studies.search.cost_aware import price_of, seconds_noted
 from luthier.studies.search.distributions import searched
 from luthier.studies.search.drawing import Draw
 from luthier.studies.search.pruners import make_pruner
-from luthier.studies.search.pruning import OWN_SEED, is_pruned
+from luthier.studies.search.pruning import OWN_SEED, is_probe, is_pruned
 from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
 from luthier.studies.search.storage import Storage
 from luthier.studies.search.storage_view import StorageView
@@ -189,7 +189,9 @@ class Search:
     def report(self, number: int, step: int, value: float) -> bool:
         """Store the score of an evaluation, and return whether the trial is to end now, pruned.
 
-        Some trials are never pruned, as `pruning.is_pruned` says. A step reported before is ignored and gets the
+        Some trials are never pruned, as `pruning.is_pruned` says. The one evaluation of a trial whose strategy is
+        `probe` is not stored: it is as good as a whole trial, and no measure for the first evaluation of others.
+        A step reported before is ignored and gets the
         decision it got. A step that comes after the decision to prune, or after the trial's end, gets True.
 
         Args:
@@ -205,6 +207,8 @@ class Search:
             raise ValueError(f"the score of trial {number} at step {step} is {value}; only finite scores are stored")
         view = self._view(self._trials.all())
         trial = self._trials.get(number)
+        if not self.spec.is_external and is_probe(self._params(trial)):
+            return trial.state.is_finished()
         if step in trial.intermediate_values:
             return bool(trial.system_attrs.get(PRUNED_AT) == step)
         if trial.state.is_finished():

@@ -12,6 +12,7 @@ from luthier.studies.semantics import NOISE_MEASURED
 from luthier.trials.errors import BadData, DamagedFile
 from luthier.trials.files import file_ref
 from luthier.trials.jobs import reload
+from luthier.trials.jobs.averaging import average
 from luthier.trials.jobs.measured_splits import Measurer
 from luthier.trials.jobs.noise import Scored, sampling
 from luthier.trials.jobs.packed_model import WORK_PREFIX, pack
@@ -49,6 +50,17 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
     study = cache.open(assignment)
     _restore(assignment, session, study)
     measurer = Measurer(assignment, session, cache, study)
+    metric, writing = assignment.spec.objective.metric, Writing.at_evaluations(assignment.spec)
+    averaged = average(
+        assignment,
+        session,
+        study.pretrained.model,
+        lambda work: _restore(work, session, study),
+        lambda: measurer.split("validation", writing).scored.value(metric),
+    )
+    if averaged is not None:
+        about = {**assignment.provenance, "average": averaged.model_dump(mode="json")}
+        assignment = assignment.model_copy(update={"provenance": about})
     measured = measurer.splits("validation", "test")
     winner = {name: one.scored for name, one in measured.items()}
     test = None
@@ -73,7 +85,7 @@ def evaluate(assignment: Assignment, session: Session, cache: ModelCache) -> Eva
         session.folder,
         lambda packed, work: reload.check(packed, recorded, work, session),
     )
-    return Evaluation(test=test, model=file_ref(archive), results=results, sampling=noise)
+    return Evaluation(test=test, model=file_ref(archive), results=results, sampling=noise, average=averaged)
 
 
 def _baseline(assignment: Assignment, session: Session, cache: ModelCache) -> dict[str, Scored]:

@@ -19,6 +19,7 @@ from luthier.studies.spec import StudySpec
 from luthier.trials.data.input_lengths import InputLengths
 from luthier.trials.errors import BadData
 from luthier.trials.jobs.batch_fits import batch_fits
+from luthier.trials.jobs.depth_probe import probe_depths
 from luthier.trials.jobs.doubts import doubt_findings
 from luthier.trials.jobs.estimates import estimate, over_models
 from luthier.trials.jobs.length_findings import auto_length, length_findings
@@ -26,6 +27,7 @@ from luthier.trials.jobs.lookups import check_lookups
 from luthier.trials.jobs.neighbours import batching_findings, find_batching
 from luthier.trials.jobs.pooling_choice import choose_pooling
 from luthier.trials.jobs.references import reference_scores
+from luthier.trials.jobs.solve import check_solvable
 from luthier.trials.model import lora
 from luthier.trials.model.strategy_reach import check_reach
 from luthier.trials.session import Session
@@ -68,6 +70,7 @@ def inspect(assignment: Assignment, session: Session, cache: ModelCache) -> Insp
         trainable_parameters=first.trainable_parameters,
         batching=first.batching,
         pooling=first.pooling,
+        probe=first.probe,
         further_models=further,
         label_names=data.label_names,
         labels=data.labels,
@@ -139,9 +142,11 @@ def _inspect_model(
     params = _baseline(spec, space, name)
     longest = int(space.largest("max_length") if "max_length" in space else params["max_length"])
     report.add(check_lookups(study, longest, spec.writing))
+    check_solvable(space, study, longest)
     if spec.semantics >= BATCHING_FOUND:
         study.batch_as(find_batching(study, longest))
         report.add(batching_findings(name, study.batching))
+    probe = probe_depths(spec, study, longest, session.poll, session.log)  # the others take over its features
     pooling = None
     if spec.semantics >= POOLING_PROBED:
         pooling = choose_pooling(spec, study, longest, session.poll, session.log)
@@ -155,7 +160,7 @@ def _inspect_model(
     for fit in fits:
         if not fit.fits:
             cache.micro_batch.lower(fit.micro_batch)
-    summary = found.summary.model_copy(update={"batching": study.batching, "pooling": pooling})
+    summary = found.summary.model_copy(update={"batching": study.batching, "pooling": pooling, "probe": probe})
     estimates = estimate(assignment, study, params, fits, session, cache.micro_batch)
     return replace(found, summary=summary, estimates=estimates)
 

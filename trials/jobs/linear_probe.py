@@ -1,19 +1,22 @@
 """Linear probes: logistic regression on a pretrained model's features, each row predicted by others.
 
-The inspection asks them which pooling suits the data, and which labels are doubtful. The model is not trained.
+The inspection asks them which pooling suits the data, which labels are doubtful, and how good the features of each
+depth are. The model is not trained.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
-from torch.nn import functional
 
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.jobs.depth_features import depth_name, mean_of, tensor_of, token_mask, watched
 from luthier.trials.training.engine import EVALUATION_BATCH, Engine
 from luthier.trials.training.halving import run_halving
+from luthier.trials.training.linear_solver import Design, Problem, solve
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 
@@ -24,23 +27,33 @@ PENALTY = 1.0
 """Of the squared weights of a logistic regression on standardized features, as scikit-learn's C = 1 / PENALTY."""
 MOST_CLASSES = 100
 """Of a regression: with more it would take minutes."""
-STEPS = 100
-"""Of L-BFGS at most."""
 
-Features = dict[str, torch.Tensor]  # pooling -> (rows, hidden), float32, on the CPU
+OUTPUT = ("mean", "first")
+"""The names of the features of the backbone's output."""
+
+Features = dict[str, torch.Tensor]  # pooling, or depth -> (rows, hidden), float32, on the CPU
+
+_known: WeakKeyDictionary[OpenStudy, tuple[int, Sequence[int], Features]] = WeakKeyDictionary()
+"""An open study -> the length of the inputs, and what `training_features` has returned for it."""
 
 
-def training_features(study: OpenStudy, max_length: int, poll: Callable[[], None]) -> tuple[Sequence[int], Features]:
+def training_features(
+    study: OpenStudy, max_length: int, poll: Callable[[], None], deep: bool = False
+) -> tuple[Sequence[int], Features]:
     """Return the numbers of the training rows that are probed, and their features.
 
     There are no features where memory does not suffice for a single row: what is probed must not fail an inspection,
-    whose search for batch sizes says so.
+    whose search for batch sizes says so. Features that were computed for a study are kept as long as it is open.
 
     Args:
         study: Data and model; a row is an example.
         max_length: Of the inputs.
         poll: Called before each batch.
+        deep: Those of each depth are wanted, too, as `depth_features.watched` names them.
     """
+    known = _known.get(study)
+    if known is not None and known[0] == max_length and (not deep or not known[2] or depth_name(0) in known[2]):
+        return known[1], known[2] if deep else _shallow(known[2])
     split = study.data.splits["train"]
     most = min(len(split), MOST_ROWS[study.pretrained.model.device.type])
     rows = [i * len(split) // most for i in range(most)]
@@ -48,14 +61,30 @@ def training_features(study: OpenStudy, max_length: int, poll: Callable[[], None
     if encoded.augmented:
         encoded = study.task.encode(study.pretrained, split.take(rows), max_length).batched(study.batching)
         places = list(range(most))
+    found = split_features(study, encoded, places, poll, deep)
+    _known[study] = (max_length, rows, found)
+    return rows, found if deep else _shallow(found)
+
+
+def _shallow(found: Features) -> Features:
+    """Return the features of the backbone's output."""
+    return {name: values for name, values in found.items() if name in OUTPUT}
+
+
+def split_features(
+    study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Callable[[], None], deep: bool = False
+) -> Features:
+    """Return the features of some rows of a split; none where memory does not suffice for one. See above."""
     try:
-        return rows, _features(study, encoded, places, poll)
+        return _features(study, encoded, rows, poll, deep)
     except torch.OutOfMemoryError:
-        return rows, {}
+        return {}
 
 
 @torch.no_grad()
-def _features(study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Callable[[], None]) -> Features:
+def _features(
+    study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Callable[[], None], deep: bool
+) -> Features:
     """Return the vectors that the pretrained backbone makes of some rows: of the first token, and the mean of all.
 
     A backbone whose output has no tokens gives one kind, `mean`: its output, averaged over places where it has some.
@@ -66,6 +95,7 @@ def _features(study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Cal
         encoded: A split as the model's inputs.
         rows: Row numbers.
         poll: Called before each batch.
+        deep: Return those of each depth, too.
 
     Raises:
         torch.OutOfMemoryError: A single row does not fit.
@@ -78,7 +108,7 @@ def _features(study: OpenStudy, encoded: Encoded, rows: Sequence[int], poll: Cal
     for start in range(0, len(order), size):
         poll()
         batch = [rows[i] for i in order[start : start + size]]
-        made.append(run_halving(partial(_joined, engine, study, encoded, batch), len(batch), MicroBatch()))
+        made.append(run_halving(partial(_joined, engine, study, encoded, batch, deep), len(batch), MicroBatch()))
     back = torch.tensor(order).argsort()
     return {name: torch.cat([part[name] for part in made])[back] for name in made[0]}
 
@@ -88,35 +118,29 @@ def _alone(study: OpenStudy) -> bool:
     return study.batching.value in ("equal", "single")
 
 
-def _joined(engine: Engine, study: OpenStudy, encoded: Encoded, rows: Sequence[int], size: int) -> Features:
+def _joined(engine: Engine, study: OpenStudy, encoded: Encoded, rows: Sequence[int], deep: bool, size: int) -> Features:
     """Return the features of some rows, computed in pieces of a size."""
-    parts = [_computed(engine, study, encoded, rows[i : i + size]) for i in range(0, len(rows), size)]
+    parts = [_computed(engine, study, encoded, rows[i : i + size], deep) for i in range(0, len(rows), size)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _computed(engine: Engine, study: OpenStudy, encoded: Encoded, rows: Sequence[int]) -> Features:
+def _computed(engine: Engine, study: OpenStudy, encoded: Encoded, rows: Sequence[int], deep: bool) -> Features:
     """Return the features of some rows that go through the model together."""
     caught: list[Any] = []
-    handle = study.backbone.base.register_forward_hook(lambda module, args, output: caught.append(output))
     inputs = engine.collate(encoded, rows)
-    try:
+    with ExitStack() as stack:
+        handle = study.backbone.base.register_forward_hook(lambda module, args, output: caught.append(output))
+        stack.callback(handle.remove)
+        depths = stack.enter_context(watched(study.backbone)) if deep else {}
         engine.forward(inputs)
-    finally:
-        handle.remove()
-    output = caught[-1] if caught else None
-    hidden = output if output is None or isinstance(output, torch.Tensor) else output[0]
-    if not isinstance(hidden, torch.Tensor):
-        return {}
-    hidden = hidden.float()
-    if hidden.ndim != 3:  # (rows, channels, height, width) of convolutions, or (rows, hidden)
-        return {"mean": hidden.flatten(2).mean(2).cpu() if hidden.ndim > 2 else hidden.cpu()}
-    mask = inputs.get("attention_mask")
-    if mask is None or mask.shape != hidden.shape[:2]:
-        mask = torch.ones(hidden.shape[:2], device=hidden.device)
-    weight = mask[..., None].float()
-    first = mask.float().argmax(1)
-    mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-    return {"first": hidden[torch.arange(len(hidden)), first].cpu(), "mean": mean.cpu()}
+    hidden = tensor_of(caught[-1]) if caught else None
+    found: Features = {}
+    if hidden is not None:
+        found = {"mean": mean_of(hidden, inputs)}
+        if hidden.ndim == 3:
+            mask = token_mask(hidden, inputs)
+            found["first"] = hidden[torch.arange(len(hidden)), mask.float().argmax(1)].float().cpu()
+    return found | {name: mean_of(values, inputs) for name, values in depths.items()}
 
 
 def held_out_probabilities(values: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -134,28 +158,6 @@ def held_out_probabilities(values: torch.Tensor, labels: torch.Tensor, classes: 
     fold = torch.arange(len(values)) % FOLDS
     for k in range(FOLDS):
         train, held = fold != k, fold == k
-        mean, deviation = values[train].mean(0), values[train].std(0).clamp(min=1e-6)
-        standard = (values - mean) / deviation
-        probe = _logistic(standard[train], labels[train], classes)
-        with torch.no_grad():
-            found[held] = probe(standard[held]).double().softmax(1)
+        probe = solve(Design(values[train]), Problem("classes", labels[train], classes), PENALTY, rough=True)
+        found[held] = probe(values[held]).double().softmax(1)
     return found
-
-
-def _logistic(values: torch.Tensor, labels: torch.Tensor, classes: int) -> nn.Linear:
-    """Return the logistic regression with the penalty PENALTY / 2 * |W|^2 on the sum of the losses."""
-    probe = nn.Linear(values.shape[1], classes)
-    nn.init.zeros_(probe.weight)
-    nn.init.zeros_(probe.bias)
-    optimizer = torch.optim.LBFGS(probe.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        penalty = PENALTY / 2 * probe.weight.square().sum() / len(values)
-        loss = functional.cross_entropy(probe(values), labels) + penalty
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return probe

@@ -14,15 +14,17 @@ from typing import Literal
 import torch
 from torch import nn
 
+from luthier.studies.hyperparameters import PROBE
 from luthier.studies.protocol import Assignment, Reason
 from luthier.studies.wire import Metrics
+from luthier.trials.jobs.solve import solve_layer, with_all_frozen
 from luthier.trials.jobs.trial_lines import describe, describe_batch, why_early
 from luthier.trials.session import Session
 from luthier.trials.training import optim
 from luthier.trials.training.epoch_parts import EpochParts
 from luthier.trials.training.generation import Writing
 from luthier.trials.training.model_cache import ModelCache
-from luthier.trials.training.progress import CheckpointWriter, resume
+from luthier.trials.training.progress import CheckpointWriter, Progress, resume
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import Trial, open_trial
 
@@ -84,10 +86,39 @@ def train(assignment: Assignment, session: Session, cache: ModelCache) -> Finish
         Ended: The decision on a report was to end the trial.
         torch.OutOfMemoryError: A single example does not fit.
     """
-    with open_trial(assignment, session, cache) as trial:
+    solves = assignment.params["strategy"] == PROBE
+    with open_trial(with_all_frozen(assignment, cache) if solves else assignment, session, cache) as trial:
         if (lengths := trial.study.input_lengths(session.poll)) is not None:
             session.log(lengths.told(int(assignment.params["max_length"])))
-        return fit(trial)
+        return solve(trial) if solves else fit(trial)
+
+
+def solve(trial: Trial) -> Finished:
+    """Solve the head's last layer in place of training, and evaluate it once.
+
+    Raises:
+        Ended: The decision on the report was to end the trial.
+        torch.OutOfMemoryError: A single example does not fit.
+    """
+    spec, session = trial.assignment.spec, trial.session
+    train_loss = solve_layer(trial)
+    metrics = validate(trial, train_loss, Writing.at_evaluations(spec))
+    memory = peak_memory(trial)
+    if metrics["loss"] is None:
+        session.log(f"evaluation 1: {DIVERGED}")
+        return Finished("pruned", Reason.DIVERGED, None, memory)
+    progress = Progress()
+    progress.advance(metrics[spec.objective.metric], spec)
+    session.log(describe(1, 1, train_loss, metrics, None))
+    session.report(
+        step=1,
+        metrics=metrics,
+        best=CheckpointWriter(trial).write_best(progress),
+        resume=None,
+        examples_per_second=None,
+        peak_memory_bytes=memory,
+    )
+    return Finished("complete", None, None, memory)
 
 
 def fit(trial: Trial) -> Finished:

@@ -1,9 +1,11 @@
-"""The last layer of a model's head, and a scale that is folded into it.
+"""The last layer of a model's head: found, left out to see what goes into it, and scaled.
 
-Regression trains in units of the targets' deviation, and hands out models whose outputs are in the data's units.
+Regression trains in units of the targets' deviation, and hands out models whose outputs are in the data's units. Linear
+probes solve the layer for the features that go into it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -28,7 +30,7 @@ def fold_scale(model: PreTrainedModel, mean: float, deviation: float, outputs: C
     Returns:
         Whether it was done; else the model is as it was.
     """
-    layer = _last_linear(model)
+    layer = last_linear(model, 1)
     if layer is None or layer.bias is None:  # decoders have no bias, and so no place for the mean
         return False
     weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
@@ -44,11 +46,23 @@ def fold_scale(model: PreTrainedModel, mean: float, deviation: float, outputs: C
     return False
 
 
-def _last_linear(model: PreTrainedModel) -> nn.Linear | None:
-    """Return the last linear layer of a model's head with one output, or None."""
+def last_linear(model: PreTrainedModel, outputs: int) -> nn.Linear | None:
+    """Return the last linear layer of a model's head with so many outputs, or None."""
     head = head_of(model)
     found = None
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and f"{name}.weight" in head and module.out_features == 1:
+        if isinstance(module, nn.Linear) and f"{name}.weight" in head and module.out_features == outputs:
             found = module
     return found
+
+
+@contextmanager
+def left_out(model: PreTrainedModel, layer: nn.Linear) -> Iterator[None]:
+    """Let a model give the features that go into its last layer in place of its outputs, within the context."""
+    name = next(name for name, module in model.named_modules() if module is layer)
+    parent = model.get_submodule(name.rpartition(".")[0])
+    setattr(parent, name.rpartition(".")[2], nn.Identity())
+    try:
+        yield
+    finally:
+        setattr(parent, name.rpartition(".")[2], layer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from luthier.studies.hyperparameters import Params
+from luthier.studies.hyperparameters import PROBE, Params
 from luthier.studies.protocol import Assignment
 from luthier.studies.spec import StudySpec
 from luthier.studies.spec_keys import Quantization
@@ -24,6 +24,7 @@ from luthier.trials.training import optim
 from luthier.trials.training.compact_embeddings import CompactEmbedding, compact_embeddings
 from luthier.trials.training.engine import Engine
 from luthier.trials.training.generation import Writing
+from luthier.trials.training.linear_layer import solved_layer
 from luthier.trials.training.memory_meter import MemoryMeter
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.model_cache import ModelCache
@@ -95,6 +96,10 @@ def prepare(
         four_bits = quantization == "4bit"
         seed = derive(seed, "adapters")
         return model, lora.adapt(study.pretrained, study.backbone, params, seed, four_bits=four_bits)
+    if params["strategy"] == PROBE:
+        model.requires_grad_(False)
+        solved_layer(study).requires_grad_(True)
+        return model, study.backbone
     study.backbone.freeze(int(params["freeze_depth"]))
     return model, study.backbone
 

@@ -81,7 +81,7 @@ class AssignmentFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             for ref in assignment.files:
                 await self._fetch(ref)
-            assignment = await self._with_baseline(assignment, log)
+            assignment = await self._with_members(await self._with_baseline(assignment, log), log)
         except DamagedFile as damage:
             if assignment.kind not in TRAINING:
                 raise
@@ -104,6 +104,17 @@ class AssignmentFolder:
             log(f"The baseline is not measured: {damage}")
             return assignment.model_copy(update={"baseline": None})
         return assignment
+
+    async def _with_members(self, assignment: Assignment, log: Callable[[str], None]) -> Assignment:
+        """Get the weights of the winner's other repetitions; those that are damaged or missing are not averaged."""
+        whole = []
+        for member in assignment.members:
+            try:
+                await self._fetch(member.weights)
+                whole.append(member)
+            except DamagedFile as damage:
+                log(f"Repetition {member.repetition} is no part of the average: {damage}")
+        return assignment.model_copy(update={"members": whole}) if assignment.members else assignment
 
     def close(self) -> None:
         """Remove the folder where it is a copy."""

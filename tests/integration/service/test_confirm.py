@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,26 @@ def test_repetitions_run_beside_each_other_and_are_given_to_another_when_their_w
     again.drain()
     assert house.study()["state"] == "completed"
     assert len(house.study()["confirmed"]) == 2
+
+
+def test_the_weights_of_repetitions_are_kept_until_the_winner_is_measured(
+    house: Running, worker: ScriptedWorker
+) -> None:
+    house.create(**CONFIRM | {"confirm": {"candidates": 2, "seeds": 3, "average": True}})
+    again = {1: [0.6, 0.7, 0.5], 3: [0.75, 0.79, 0.77]}
+    seeds = {trial_seed(0, n, i + 1): value for n, values in again.items() for i, value in enumerate(values)}
+    while (a := worker.claim()) is not None and a.kind is not AssignmentKind.EVALUATE:
+        value = seeds[a.seed] if a.kind is AssignmentKind.CONFIRM else [0.5, 0.9, 0.6, 0.8][a.number or 0]
+        worker.score = lambda params, step, value=value: value  # type: ignore[misc]
+        worker.work(a)
+    assert a is not None
+    assert [(member.value, seeds[member.seed]) for member in a.members] == [(0.77, 0.77), (0.75, 0.75)]
+    folder = Path(a.store)
+    links = sorted(path.name for path in folder.glob("member-*"))
+    assert links == [member.weights.name for member in a.members] == ["member-0.safetensors", "member-1.safetensors"]
+    assert all((folder / member.weights.name).stat().st_size == member.weights.bytes for member in a.members)
+    worker.work(a)
+    study = house.study()
+    assert (study["state"], study["best"]["trial"]) == ("completed", 3)
+    assert not list(folder.glob("member-*"))
+    assert len(list((house.settings.home / "store").glob("*/best-*"))) == 1

@@ -8,6 +8,9 @@ import httpx
 import pytest
 
 from luthier.service.api import plan
+from luthier.service.cli.plan import plan_tables
+from luthier.service.schemas import PlanView
+from luthier.studies.depth_scores import DepthProbe, DepthScore
 from luthier.studies.findings import note, warning
 from luthier.studies.protocol import Assignment, AssignmentKind
 from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, problem, spec
@@ -102,6 +105,27 @@ def test_a_pruner_that_can_end_no_trial_is_refused_wherever_a_spec_is_sent(
     assert house.client.post("/v1/schedules", json=good).status_code == 201
     assert paths(house.client.patch("/v1/schedules/nightly", json={"study": study})) == {f"study.{path}"}
     assert nothing_stored(house)
+
+
+def test_a_plan_and_a_study_show_the_linear_probe_of_each_depth(house: Running, worker: ScriptedWorker) -> None:
+    scores = [DepthScore(freeze_depth=k, score=0.5 + k / 10, seconds=0.1) for k in (0, 2)]
+    probe = DepthProbe(rows=300, validation_rows=60, seconds=1.5, scores=scores)
+    worker.inspection = INSPECTION.model_copy(update={"probe": probe})
+
+    def inspect(scripted: ScriptedWorker, a: Assignment) -> None:
+        scripted.finish(a, inspection=worker.inspection.model_dump(mode="json"))
+
+    told = probe.model_dump(mode="json")
+    body = planned(house, inspect).json()
+    assert body["models"][0]["probe"] == told
+    (table,) = (table for table in plan_tables(PlanView.model_validate(body)) if table.title == "models/tiny")
+    assert list(table.columns[-1].cells) == ["0.5000", "-", "0.7000", "-", "-", "-", "-"]
+    house.client.post("/v1/studies", json=spec("s1"))
+    inspect(worker, worker.claim())
+    assert house.client.get("/v1/studies/s1").json()["data"]["probes"] == [told]
+    page = house.client.get("/studies/s1").text
+    assert "A linear model on 300 rows" in page
+    assert '<tr><td>2</td><td class="number">0.7000</td></tr>' in page
 
 
 def test_what_an_inspection_says_of_the_data_is_shown(house: Running, worker: ScriptedWorker) -> None:
