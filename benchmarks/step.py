@@ -135,14 +135,13 @@ def own_rate(trial: Trial, given: list[list[int]]) -> float:
 
 def plain_rate(trial: Trial, given: list[list[int]]) -> float:
     """Return the examples a second of a loop as a person would write it."""
-    engine, columns = trial.engine, trial.training.columns
+    engine = trial.engine
     targets = torch.tensor([number % 2 for number in range(len(trial.training))])
     optimizer = torch.optim.AdamW(engine.trained, lr=2e-5, fused=True)
     trial.model.train()
 
     def step(rows: list[int]) -> None:
-        inputs = {name: torch.tensor([columns[name][row] for row in rows]) for name in columns if name != "label"}
-        inputs = {name: values.to(engine.device, non_blocking=True) for name, values in inputs.items()}
+        inputs = engine.collate(trial.training, rows)  # padded to the longest
         with engine.precision.autocast():
             logits = trial.model(**inputs).logits
         torch.nn.functional.cross_entropy(logits.float(), targets[rows].to(engine.device)).backward()
