@@ -1,15 +1,19 @@
 """Compare a training step with a plain PyTorch loop over the same batches, and show where the step's time goes.
 
     python benchmarks/step.py [--layers 12] [--hidden 768] [--tokens 128] [--batch 64] [--rows 3840] [--rounds 2]
-                              [--precision auto|float32|bfloat16] [--json]
+                              [--model FOLDER --data FILE.csv] [--precision auto|float32|bfloat16] [--json]
 
-A BERT of random weights is fine-tuned at freeze depth 0, on a GPU where there is one. Both sides take turns in this
+A BERT of random weights, or a model and texts that are given, is fine-tuned at freeze depth 0, on a GPU where there is
+one. Both sides take turns in this
 process: Luthier's `train`, with evaluations left out, and a loop of forward, backward, clipping and a fused AdamW, in
 the same precision. Then ten of Luthier's steps run under torch's profiler: `device_share` is the share of their time
 in which the device computed, `launches` counts kernels a step; a share far below 1: the step waits for Python.
 
 The last line of --json: {"rate_ratio":, "examples_per_second":, "plain_examples_per_second":, "device_share":,
-"launches":, "precision":, "device":, "longest": [{"name":, "ms_a_step":}]}.
+"launches":, "precision":, "device":, "longest": [{"name":, "ms_a_step":}], "share":, "product_gflops":}.
+
+`share` is the share that a step reaches of what a large matrix product does in the same format, both measured in turns,
+on a CPU by CPU time: the products that the step really computes, counted by torch without padding that it leaves out.
 """
 
 import argparse
@@ -25,6 +29,8 @@ from typing import Any
 import torch
 import transformers
 from memory import tokenizer
+from product import clock, product_rate
+from torch.utils.flop_counter import FlopCounterMode
 
 from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import Assignment, AssignmentKind
@@ -35,6 +41,7 @@ from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.setup import Trial, open_trial
 
 VOCABULARY, PROFILED, WARM, LONGEST, HEAD_SIZE = 2000, 10, 3, 12, 64
+TRAINED = 0.95  # share of the rows
 TASK = "text-classification"
 
 
@@ -59,7 +66,12 @@ class Quiet:
 
 
 def write(folder: Path, options: argparse.Namespace) -> None:
-    """Write the model and a csv of texts that are each as long as the batch allows."""
+    """Write the model and a csv of texts that are each as long as the batch allows; what is given is used as it is."""
+    if options.data:
+        head = Path(options.data).read_text().splitlines()[: options.rows + 1]
+        (folder / "rows.csv").write_text("\n".join(head) + "\n")
+    if options.model:
+        return
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=VOCABULARY,
@@ -70,6 +82,8 @@ def write(folder: Path, options: argparse.Namespace) -> None:
     )
     transformers.BertForSequenceClassification(config).save_pretrained(folder / "model")
     tokenizer(VOCABULARY).save_pretrained(folder / "model")
+    if options.data:
+        return
     drawn = random.Random(0)  # noqa: S311
     with (folder / "rows.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -82,12 +96,12 @@ def write(folder: Path, options: argparse.Namespace) -> None:
 def assignment(folder: Path, options: argparse.Namespace) -> Assignment:
     """Return the trial: no warm-up, one epoch."""
     space = {"learning_rate": 2e-5, "batch_size": options.batch, "epochs": 1, "max_length": options.tokens}
-    space |= {"freeze_depth": 0, "scheduler": "constant", "warmup_ratio": 0}
+    space |= {"freeze_depth": options.depth, "scheduler": "constant", "warmup_ratio": 0}
     spec = {
         "name": "step",
         "task": TASK,
-        "model": str(folder / "model"),
-        "dataset": {"source": str(folder / "rows.csv"), "validation": 0.05, "test": 0},
+        "model": str(Path(options.model).resolve() if options.model else folder / "model"),
+        "dataset": {"source": str(folder / "rows.csv"), "validation": 1 - TRAINED, "test": 0},
         "space": space,
         "precision": options.precision,
     }
@@ -121,14 +135,13 @@ def own_rate(trial: Trial, given: list[list[int]]) -> float:
 
 def plain_rate(trial: Trial, given: list[list[int]]) -> float:
     """Return the examples a second of a loop as a person would write it."""
-    engine, columns = trial.engine, trial.training.columns
+    engine = trial.engine
     targets = torch.tensor([number % 2 for number in range(len(trial.training))])
     optimizer = torch.optim.AdamW(engine.trained, lr=2e-5, fused=True)
     trial.model.train()
 
     def step(rows: list[int]) -> None:
-        inputs = {name: torch.tensor([columns[name][row] for row in rows]) for name in columns if name != "label"}
-        inputs = {name: values.to(engine.device, non_blocking=True) for name, values in inputs.items()}
+        inputs = engine.collate(trial.training, rows)  # padded to the longest
         with engine.precision.autocast():
             logits = trial.model(**inputs).logits
         torch.nn.functional.cross_entropy(logits.float(), targets[rows].to(engine.device)).backward()
@@ -142,6 +155,23 @@ def plain_rate(trial: Trial, given: list[list[int]]) -> float:
     for rows in given:
         step(rows)
     return sum(map(len, given)) / (settle(engine.device) - began)
+
+
+def share_of_product(trial: Trial, given: list[list[int]], rounds: int) -> dict[str, float]:
+    """Return the share of a matrix product's rate that steps reach, and that rate in GFLOP/s."""
+    device = trial.engine.device
+    dtype = torch.bfloat16 if trial.engine.precision.bfloat16 else torch.float32
+    trial.model.train()
+    with FlopCounterMode(display=False) as counter:
+        train_steps(trial, given, 0)
+    shares, products = [], []
+    for _ in range(rounds):
+        product = product_rate(device, dtype)
+        began = clock(device)
+        train_steps(trial, given, 0)
+        shares.append(counter.get_total_flops() / (clock(device) - began) / product)
+        products.append(product / 1e9)
+    return {"share": round(statistics.median(shares), 3), "product_gflops": round(statistics.median(products), 1)}
 
 
 def profiled(trial: Trial, given: list[list[int]]) -> dict[str, Any]:
@@ -186,7 +216,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 "precision": trial.engine.precision.key,
                 "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             }
-            return found | profiled(trial, given)
+            shares = share_of_product(trial, given, options.rounds)
+            return found | shares | profiled(trial, given)
 
 
 def main() -> None:
@@ -195,11 +226,16 @@ def main() -> None:
     for name, default in (("layers", 12), ("hidden", 768), ("tokens", 128), ("batch", 64), ("rows", 3840)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", help="folder of a model; without it a BERT of random weights")
+    parser.add_argument("--data", help="a csv with the columns text and label; without it texts of random words")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    options.depth = 0
     found = measure(options)
     print(f"Luthier's step runs at {found['rate_ratio']:.2f} of the plain loop's rate; {found['device']}.")
+    product = f"{found['product_gflops']:.0f} GFLOP/s in {found['precision']}"
+    print(f"It reaches {found['share']:.0%} of what a matrix product does there ({product}).")
     for one in found["longest"]:
         print(f"  {one['ms_a_step']:9.3f} ms a step  {one['name']}")
     if options.json:

@@ -180,8 +180,17 @@ def _holds(module: nn.Module, blocks: list[nn.Module]) -> bool:
 def _ancestors(base: nn.Module, blocks: list[nn.Module]) -> Iterator[nn.Module]:
     """Yield the modules of the base that hold a block, the base among them."""
     own = {id(block) for block in blocks}
+    holding: dict[int, bool] = {}
+
+    def holds(module: nn.Module) -> bool:
+        """Return whether a block is in a module or is the module; each module is looked through once."""
+        if id(module) not in holding:
+            inside = [holds(child) for child in module.children()]
+            holding[id(module)] = id(module) in own or any(inside)
+        return holding[id(module)]
+
     for module in base.modules():
-        if id(module) not in own and _holds(module, blocks):
+        if holds(module) and id(module) not in own:
             yield module
 
 

@@ -70,6 +70,7 @@ class Pretrained:
         replaced: (parent, name, own layer) of each layer that an adapter has replaced.
         table_sizes: Input name -> the number of ids that the model has embeddings for.
         pooling: The poolings that its class allows; None: it has one.
+        intact: The marks of the parameters, by name, when they had their pretrained values last.
     """
 
     model: PreTrainedModel
@@ -80,9 +81,12 @@ class Pretrained:
     replaced: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
     table_sizes: dict[str, int] = field(default_factory=dict)
     pooling: Pooling | None = None
+    intact: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def reset(self, seed: int, dropout: float = -1.0) -> PreTrainedModel:
         """Give the model its pretrained weights and a new head; all parameters train, and adapters are gone.
+
+        Parameters that were frozen since the last time have their values still, and are not copied again.
 
         Args:
             seed: The head is drawn from it.
@@ -94,9 +98,12 @@ class Pretrained:
         self.put_back()
         with torch.no_grad():
             for name, tensor in _tensors(self.model).items():
-                tensor.copy_(self.pristine[name])
+                may_change = tensor.requires_grad or not isinstance(tensor, nn.Parameter) or name in self.fresh
+                if may_change or self.intact.get(name) != _mark(tensor):
+                    tensor.copy_(self.pristine[name])
             torch.manual_seed(seed)
             draw_fresh(self.model, self.fresh)
+        self.intact = {name: _mark(parameter) for name, parameter in self.model.named_parameters()}
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
             parameter.grad = None
@@ -107,6 +114,8 @@ class Pretrained:
     def put_back(self) -> None:
         """Put the model's own layers back in place of adapters and of layers in four bits, on the model's device."""
         place = next(self.model.parameters()).device
+        if self.replaced:  # adapters may have been merged into frozen weights
+            self.intact = {}
         while self.replaced:
             parent, name, layer = self.replaced.pop()
             setattr(parent, name, layer.to(place))
@@ -173,6 +182,14 @@ def _load_with_head(auto: AutoClass, folder: Path, head: Head) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
+
+
+def _mark(tensor: torch.Tensor) -> tuple[int, int]:
+    """Return what changes with most changes of a tensor: its place in memory, and torch's count of changes in place.
+
+    Fused optimizers leave no trace in it; they change only parameters that train.
+    """
+    return tensor.data_ptr(), tensor._version
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -40,10 +40,12 @@ class PrefixCache:
 
     Attributes:
         rejects_bfloat16: True if the model's code cannot compute in bfloat16; None: not tried yet. The engine sets it.
+        copies_weights: Whether copies of the weights in bfloat16 change no answer; None: not tried yet. As above.
     """
 
     def __init__(self) -> None:
         self.rejects_bfloat16: bool | None = None
+        self.copies_weights: bool | None = None
         self._files: TieredFiles | None = None  # opened at the first use
         self._plans: dict[tuple[int, Hashable], CutPlan | str] = {}  # by depth and form; or the reason for none
         self._shortcuts: ModelShortcuts | None = None

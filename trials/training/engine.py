@@ -87,21 +87,28 @@ class Engine(ForwardPass):
         def in_pieces(size: int) -> torch.Tensor:
             for parameter in self.trained:
                 parameter.grad = None  # a failed attempt leaves gradients, too
+            if self._copies is not None:
+                self._copies.drop_gradients()
             total = torch.zeros((), device=self.device)
             for compute in computed(size):
                 total += self._piece_gradient(compute, weight)
             return total
 
-        return run_halving(in_pieces, len(batch), self.micro_batch)
+        loss = run_halving(in_pieces, len(batch), self.micro_batch)
+        if self._copies is not None:
+            self._copies.expect_step()
+        return loss
 
     def _piece_gradient(
         self, compute: Callable[[], tuple[Outputs, Batch]], weight: float | torch.Tensor
     ) -> torch.Tensor:
         """Add the gradient of a piece's share in the batch's mean loss, and return that share, ()."""
         assert self._loss is not None
-        with recomputing(self.recomputed):
+        with self._with_copies(), recomputing(self.recomputed):
             loss = self._loss.total(*compute()) / weight
             loss.backward()  # type: ignore[no-untyped-call]
+        if self._copies is not None:
+            self._copies.take_gradients()
         return loss.detach()
 
     @torch.no_grad()  # not inference_mode: a model may cache a tensor (rotary tables) that training needs again

@@ -5,6 +5,7 @@ left out, and the trial's log says why.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from luthier.trials.training.halving import run_halving
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.precision import Precision
+from luthier.trials.training.weight_copies import WeightCopies, same_with_copies
 
 UNCUT = {
     Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
@@ -63,6 +65,7 @@ class ForwardPass:
         self._task = task
         self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
+        self._copies: WeightCopies | None = None  # of the weights, in bfloat16
 
     def enable_shortcuts(
         self, study: OpenStudy, params: Params, splits: Mapping[str, Encoded], session: Session
@@ -103,11 +106,13 @@ class ForwardPass:
         depth = int(params["freeze_depth"])
         self._prefix = study.prefixes.open(context, depth, splits)
         self._shortcut = study.prefixes.shortcut(context, depth, first)
+        if self._copies is not None:
+            self._copies.has_frozen = self._prefix is None or not self._prefix.covers(first)
 
     def settle_precision(
         self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None
     ) -> None:
-        """Compute in float32 where the model's own code does not work in bfloat16.
+        """Compute in float32 where the model's own code does not work in bfloat16, else with copies of the weights.
 
         Args:
             study: Whose model this is; it remembers the answer.
@@ -115,7 +120,15 @@ class ForwardPass:
             log: Writes a line into the trial's log.
         """
         examples = pieces(encoded, range(min(PROBE_EXAMPLES, len(encoded))), PROBE_EXAMPLES)[0]
-        self.precision.settle(lambda: self.forward(self.collate(encoded, examples)), study.prefixes, log)
+
+        def forward() -> Outputs:
+            return self.forward(self.collate(encoded, examples))
+
+        self.precision.settle(forward, study.prefixes, log)
+        if self.precision.bfloat16 and self.device.type == "cpu":  # on a GPU nothing is measured yet
+            if study.prefixes.copies_weights is None:
+                study.prefixes.copies_weights = same_with_copies(self.model, forward)
+            self._copies = WeightCopies(self.model) if study.prefixes.copies_weights else None
 
     @property
     def shortcut(self) -> Shortcut:
@@ -144,8 +157,12 @@ class ForwardPass:
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs that the task needs, by name."""
-        with self.precision.autocast():
+        with self._with_copies(), self.precision.autocast():
             return self._named_outputs(inputs)
+
+    def _with_copies(self) -> AbstractContextManager[None]:
+        """Return the context in which the model has weights in bfloat16, where it computes in it."""
+        return nullcontext() if self._copies is None else self._copies.active()
 
     def exact(self, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
         """Return what counts of the rows' outputs in plain float32, without cache and shortcuts."""
