@@ -5,7 +5,7 @@ exist asks for it by one of the names below, each the semantics from which on th
 """
 
 OLDEST_SEMANTICS = 1
-NEWEST_SEMANTICS = 5
+NEWEST_SEMANTICS = 6
 
 LABELS_MERGED = 2
 """Spellings of a label are one class, also where a model has learned another spelling than today's data have."""
@@ -51,3 +51,5 @@ every batch has one. Before, the numbers were taken for -1, and nothing was mixe
 ENDS_IN_TIME = 5
 """A trial's time counts over all its attempts, and a trial that has a score when it is over is complete. Before, each
 attempt has all of the time, and a trial that takes longer fails."""
+CHANNELS_LAST = 6
+"""Trials of models made of convolutions compute in channels last. Before, in channels first, as checkpoints are."""

@@ -11,6 +11,7 @@ from typing import IO
 import torch
 
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.model.memory_format import like
 from luthier.trials.prefix.axes import TOKENS, InnerAxis, Inputs
 from luthier.trials.prefix.field import SHARED, Field, Lengths
 from luthier.trials.prefix.probe import PER_TOKEN
@@ -63,7 +64,7 @@ class ActivationRows:
                 continue
             at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
             selected = flat.index_select(0, at).to(device, non_blocking=True)
-            values.append(field.from_rows(selected, lengths, inputs))
+            values.append(like(field.from_rows(selected, lengths, inputs), inputs))
         return values
 
     def close(self) -> None:
