@@ -17,6 +17,7 @@ from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.data.batches import pieces
 from luthier.trials.data.encoded import Encoded
 from luthier.trials.model.memory_format import images_last, is_channels_last
+from luthier.trials.prefix import known_padding
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.probe import Outputs
 from luthier.trials.prefix.shortcuts import Shortcut
@@ -90,7 +91,8 @@ class ForwardPass:
         """
         self.model.eval()
         first = next(iter(splits.values()))
-        self.settle(study, first, session.log)
+        self.settle_layout(study, first, session.log)
+        self.settle_precision(study, first, session.log)
         if first.batching in UNCUT:
             session.log(f"computes every block of every row: {UNCUT[first.batching]}")
             return
@@ -112,23 +114,35 @@ class ForwardPass:
         self._prefix = study.prefixes.open(context, depth, splits)
         self._shortcut = study.prefixes.shortcut(context, depth, first)
 
-    def settle(self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None) -> None:
-        """Compute in float32 where the model's own code does not work in bfloat16, and choose the memory format.
+    def settle_layout(self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None) -> None:
+        """Choose the model's memory format, before anything is made of its weights.
 
         Args:
-            study: Whose model this is; it remembers the answers.
+            study: Whose model this is; it remembers the answer.
+            encoded: Its first examples are tried.
+            log: Writes a line into the trial's log.
+        """
+        if study.layout is None:
+            return
+        count = PROBE_EXAMPLES if self.device.type == "cpu" else TIMED_EXAMPLES
+        examples = pieces(encoded, range(min(count, len(encoded))), count)[0]
+        self._channels_last = False
+        inputs = partial(self.collate, encoded, examples)
+        study.layout.settle(self.precision.key, inputs, self.forward, self._exact_outputs, log)
+        self._channels_last = is_channels_last(self.model)
+
+    def settle_precision(
+        self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Compute in float32 where the model's own code does not work in bfloat16.
+
+        Args:
+            study: Whose model this is; it remembers the answer.
             encoded: Its first examples are tried.
             log: Writes a line into the trial's log.
         """
         examples = pieces(encoded, range(min(PROBE_EXAMPLES, len(encoded))), PROBE_EXAMPLES)[0]
         self.precision.settle(lambda: self.forward(self.collate(encoded, examples)), study.prefixes, log)
-        if study.layout is not None:
-            count = PROBE_EXAMPLES if self.device.type == "cpu" else TIMED_EXAMPLES
-            examples = pieces(encoded, range(min(count, len(encoded))), count)[0]
-            self._channels_last = False
-            inputs = partial(self.collate, encoded, examples)
-            study.layout.settle(self.precision.key, inputs, self.forward, self._exact_outputs, log)
-            self._channels_last = is_channels_last(self.model)
 
     @property
     def shortcut(self) -> Shortcut:
@@ -153,6 +167,7 @@ class ForwardPass:
     def _inputs(self, encoded: Encoded, kept: Batch) -> Batch:
         """Return the model's inputs of what the task has kept, on the model's device."""
         there = {name: sent(values, self.device) for name, values in kept.items()}
+        known_padding.told(there, kept)
         return self._task.inputs(encoded, images_last(there) if self._channels_last else there)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
@@ -172,7 +187,8 @@ class ForwardPass:
             return self._named_outputs(inputs)
 
     def _named_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        result = self.model(**inputs)
+        with known_padding.known(inputs):
+            result = self.model(**inputs)
         return {name: getattr(result, name) for name in self._task.outputs}
 
     def _counted(self, outputs: Outputs, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
