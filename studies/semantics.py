@@ -60,3 +60,5 @@ COST_WEIGHED = 6
 """`sampler.cost_aware: auto` weighs seconds where the budget is time. Before, only `true` does."""
 DEPTHS_PROBED = 6
 """The inspection measures what a linear model makes of the features at each freeze depth."""
+CHANNELS_LAST = 6
+"""Trials of models made of convolutions compute in channels last. Before, in channels first, as checkpoints are."""

@@ -132,7 +132,7 @@ class Encoded:
 
     def sample(self, rows: Sequence[int]) -> Self:
         """Return some of the rows as a smaller split."""
-        columns = {name: [values[i] for i in rows] for name, values in self.columns.items()}
+        columns: dict[str, Any] = {name: take(values, rows) for name, values in self.columns.items()}
         targets = {name: take(values, rows) for name, values in self.targets.items()}
         further = {name: [own[i] for i in rows] for name, own in self.further_lengths.items()}
         changes = None if self.changes is None else self.changes.sample(rows)
@@ -167,4 +167,6 @@ class Encoded:
 
 def take(values: Values, rows: Sequence[int]) -> Values:
     """Return the values of some rows; the same row may occur twice."""
-    return values[torch.as_tensor(rows)] if isinstance(values, torch.Tensor) else [values[i] for i in rows]
+    if isinstance(values, torch.Tensor):
+        return values.index_select(0, torch.as_tensor(rows, dtype=torch.long))  # many times as fast as indexing
+    return [values[i] for i in rows]

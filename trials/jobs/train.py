@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import nn
 
 from luthier.studies.hyperparameters import PROBE
@@ -23,13 +22,12 @@ from luthier.trials.session import Session
 from luthier.trials.training import optim
 from luthier.trials.training.epoch_parts import EpochParts
 from luthier.trials.training.generation import Writing
+from luthier.trials.training.loss_watch import LossWatch
 from luthier.trials.training.model_cache import ModelCache
 from luthier.trials.training.progress import CheckpointWriter, Progress, resume
 from luthier.trials.training.seeding import derive, seed_everything
 from luthier.trials.training.setup import Trial, open_trial
 
-CHECK_STEPS = 50
-"""Optimizer steps between two looks at the loss; each look waits for the device."""
 DIVERGED = "the loss is not finite any more; the trial ends as diverged"
 
 
@@ -209,28 +207,26 @@ def train_steps(trial: Trial, batches: Sequence[list[int]], first_step: int) -> 
     engine = trial.engine
     optimizer = trial.optimization.optimizer
 
-    loss_sum = torch.zeros((), device=engine.device)
-    steps = 0
+    losses = LossWatch(engine.device)
     examples = 0
-    for batch in batches:
+    for step, batch in enumerate(batches, first_step):
         trial.session.poll()
-        trial.unfreezing.before(first_step + steps)
-        loss_sum += engine.gradient(trial.training, batch)
+        trial.unfreezing.before(step)
+        losses.add(engine.gradient(trial.training, batch))
         if l1:
             optim.add_l1(optimizer, l1)
         if max_grad_norm:
             nn.utils.clip_grad_norm_(engine.trained, max_grad_norm)
-        rate = learning_rate * trial.optimization.factor(first_step + steps)
+        rate = learning_rate * trial.optimization.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         optimizer.step()
         if trial.embedding is not None:
             trial.embedding.step(optimizer)
-        steps += 1
         examples += len(batch)
-        if steps % CHECK_STEPS == 0 and not math.isfinite(loss_sum.item()):
+        if losses.diverged():
             break
-    return loss_sum.item() / max(1, steps), examples  # .item() waits for the device
+    return losses.mean(), examples  # waits for the device
 
 
 def peak_memory(trial: Trial) -> int | None:

@@ -13,10 +13,10 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from luthier.trials.model.dropout import dropout
+from luthier.trials.prefix.known_padding import SDPA, sdpa_mask
 from luthier.trials.prefix.moved_rows import gathered, scattered
 
 NAME = "sdpa_short"
-SDPA = "sdpa"  # transformers' name for scaled-dot-product attention
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _attend_with_dropout(
 
 _sdpa_attention = AttentionInterface()[SDPA]  # type: ignore[no-untyped-call]
 AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, AttentionMaskInterface()[SDPA])  # type: ignore[no-untyped-call]
+AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def uses_sdpa(model: PreTrainedModel) -> bool:

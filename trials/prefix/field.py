@@ -13,6 +13,7 @@ import torch
 from luthier.trials.prefix.axes import BATCH, TOKENS, Inputs, PaddedAxis, axis_size
 from luthier.trials.prefix.probe import FIRST, LAST, PER_TOKEN
 from luthier.trials.prefix.shapes import Shape, UnknownShape
+from luthier.trials.transfer import sent
 
 WHOLE, SHARED = "whole", "shared"  # a field's kinds, beside those of `probe`; kinds are part of the cache's keys
 
@@ -164,6 +165,6 @@ class Field:
         if self.kind in (FIRST, LAST):  # at every token, so that the head finds it at the one that it uses
             return rows[:, None].expand(-1, tokens, *rows.shape[1:])
         own = lengths[self.axis]
-        padded = rows.new_zeros(len(own), tokens, *rows.shape[1:])
-        padded[torch.arange(tokens) < torch.tensor(own)[:, None]] = rows
-        return padded
+        padded = rows.new_zeros(len(own) * tokens, *rows.shape[1:])
+        at = torch.cat([torch.arange(length) + row * tokens for row, length in enumerate(own)])
+        return padded.index_copy_(0, sent(at, rows.device), rows).view(len(own), tokens, *rows.shape[1:])

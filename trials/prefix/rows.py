@@ -11,9 +11,11 @@ from typing import IO
 import torch
 
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.model.memory_format import like
 from luthier.trials.prefix.axes import TOKENS, InnerAxis, Inputs
 from luthier.trials.prefix.field import SHARED, Field, Lengths
 from luthier.trials.prefix.probe import PER_TOKEN
+from luthier.trials.transfer import sent
 
 ALIGNED = 64  # bytes, at which each field's rows start
 
@@ -59,11 +61,11 @@ class ActivationRows:
         values = []
         for field, flat in zip(self._fields, self.flat, strict=True):
             if field.kind == SHARED:
-                values.append(field.from_rows(flat, lengths, inputs).to(device, non_blocking=True))
+                values.append(sent(field.from_rows(flat, lengths, inputs), device))
                 continue
-            at = row_numbers(field, self._starts, rows).to(flat.device, non_blocking=True)
-            selected = flat.index_select(0, at).to(device, non_blocking=True)
-            values.append(field.from_rows(selected, lengths, inputs))
+            at = sent(row_numbers(field, self._starts, rows), flat.device)
+            selected = sent(flat.index_select(0, at), device)
+            values.append(like(field.from_rows(selected, lengths, inputs), inputs))
         return values
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from luthier.trials.model.backbone import Backbone
 from luthier.trials.prefix.attention import NAME, PaddedLayout, current_layout, uses_sdpa
 from luthier.trials.prefix.axes import Inputs
 from luthier.trials.prefix.probe import Forward, Probe
+from luthier.trials.transfer import sent
 
 MASK = "attention_mask"
 
@@ -37,7 +38,7 @@ def unpadded(blocks: Sequence[nn.Module], inputs: Inputs, lengths: Sequence[int]
         yield
         return
     rows = [torch.arange(length) + row * mask.shape[1] for row, length in enumerate(lengths)]
-    layout = PaddedLayout(mask.shape[0], mask.shape[1], torch.cat(rows).to(mask.device, non_blocking=True))
+    layout = PaddedLayout(mask.shape[0], mask.shape[1], sent(torch.cat(rows), mask.device))
     padded = {(layout.batch, layout.tokens), (1, layout.tokens)}
 
     def unpad(value: Any) -> Any:

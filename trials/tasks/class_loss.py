@@ -8,6 +8,7 @@ from torch.nn import functional
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.mixing import OTHER, SHARE
 from luthier.trials.tasks.scoring import Tensors
+from luthier.trials.transfer import sent
 
 LEAST_DOUBT = 1e-7
 """Least 1 - p in the focal factor, whose slope is infinite at 0 for a gamma below 1."""
@@ -40,11 +41,11 @@ class ClassLoss(Loss):
         labels = targets["labels"]
         if self._weights is None:
             return len(labels)
-        own = self._weights[labels.to(self._weights.device)]
+        own = self._weights[sent(labels, self._weights.device)]
         if OTHER not in targets:
             return own.sum()
-        share = targets[SHARE].to(own)
-        return (share * own + (1 - share) * self._weights[targets[OTHER].to(own.device)]).sum()
+        share = sent(targets[SHARE], own.device).to(own)
+        return (share * own + (1 - share) * self._weights[sent(targets[OTHER], own.device)]).sum()
 
     def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the weighted sum of the units' losses, ()."""

@@ -1,6 +1,6 @@
 """Encoded images, and what a model's image processor makes of one, for the tasks on images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from luthier.trials.data.augmentation import augment
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.transfer import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +25,10 @@ class EncodedImages(Encoded):
     factor: torch.Tensor
     offset: torch.Tensor
 
-    def coloured(self, images: Sequence[numpy.ndarray]) -> torch.Tensor:
-        """Return colour values (images, 3, height, width), float32, of images (height, width, 3) of one size."""
-        pixels = torch.from_numpy(numpy.stack(images)).permute(0, 3, 1, 2)
-        return pixels.float().mul_(self.factor).add_(self.offset).contiguous()
+    def coloured(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return colour values, float32, of pixels (images, 3, height, width), as these lie in memory and where."""
+        factor, offset = (sent(values, pixels.device) for values in (self.factor, self.offset))
+        return pixels.float().mul_(factor).add_(offset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,7 @@ class AugmentedImages(EncodedImages):
     def pixels(self, rows: Sequence[int]) -> torch.Tensor:
         """Return changed copies of some images, drawn at random: (rows, 3, height, width), uint8."""
         images = (Image.fromarray(self.columns["image"][i]) for i in rows)
-        changed = [augment(image, self.augmentation, self.size, self.resample) for image in images]
-        return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in changed])).permute(0, 3, 1, 2)
+        return stacked(augment(image, self.augmentation, self.size, self.resample) for image in images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,11 @@ class ExactImages(Encoded):
     """
 
     processor: Any
+
+
+def stacked(images: Iterable[Image.Image]) -> torch.Tensor:
+    """Return the pixels of RGB images of one size, (images, 3, height, width), uint8."""
+    return torch.from_numpy(numpy.stack([numpy.asarray(image) for image in images])).permute(0, 3, 1, 2).contiguous()
 
 
 def keep_statistics_of_lone_values(model: torch.nn.Module) -> None:

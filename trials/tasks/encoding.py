@@ -122,6 +122,26 @@ class Encoding(ABC):
             Argument of the model's forward -> tensor of (rows, ...), on the CPU. The engine moves it to the device.
         """
 
+    def stored(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return what `inputs` makes `collate`'s batch of: as few bytes as possible, to be copied to the device.
+
+        A task whose inputs are kept in a smaller form (pixels as bytes) overrides both methods.
+
+        Args:
+            encoded: A split from this task's `encode` or `encode_augmented`.
+            rows: Row numbers; the same one may occur twice.
+        """
+        return self.collate(encoded, rows)
+
+    def inputs(self, encoded: Encoded, kept: Batch) -> Batch:
+        """Return the model's inputs of what `stored` returned, on the device where that lies, as it lies in memory.
+
+        Args:
+            encoded: The split.
+            kept: Of some of its rows.
+        """
+        return kept
+
     @abstractmethod
     def collate_targets(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
         """Return the targets of some rows, on the CPU, as loss and answers need them; it must be fast.
@@ -132,11 +152,11 @@ class Encoding(ABC):
         """
 
     def collate_augmented(self, encoded: Encoded, rows: Sequence[int]) -> tuple[Batch, Batch]:
-        """Return inputs and targets of some rows of an augmented split.
+        """Return what `stored` returns of some rows of an augmented split, changed, and their targets.
 
         A task whose targets change with its inputs (masks that are cropped with their images) overrides this method.
         """
-        return self.collate(encoded, rows), self.collate_targets(encoded, rows)
+        return self.stored(encoded, rows), self.collate_targets(encoded, rows)
 
     def row_classes(self, encoded: Encoded) -> Sequence[int] | None:
         """Return the class of each row, for `sampling: balanced`; None for a task whose rows have none.

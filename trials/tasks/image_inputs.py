@@ -17,7 +17,7 @@ from PIL import Image
 
 from luthier.studies.strategy import Generation
 from luthier.studies.text import one_line
-from luthier.trials.data.encoded import Encoded
+from luthier.trials.data.encoded import Encoded, take
 from luthier.trials.data.images import read_image
 from luthier.trials.data.media import named
 from luthier.trials.data.splits import Split
@@ -167,12 +167,21 @@ class ImageInputs(RowTask[Learned]):
             items = encoded.columns["image"]
             decoded = (read_image(items[i], named(items[i], i, "image")) for i in rows)
             return {"pixel_values": torch.stack([processed(encoded.processor, image) for image in decoded])}
-        assert isinstance(encoded, EncodedImages)
+        return self.inputs(encoded, self.stored(encoded, rows))
+
+    def stored(self, encoded: Encoded, rows: Sequence[int]) -> Batch:
+        """Return pixels (rows, 3, height, width), uint8; of images as their files have them, the colour values."""
+        if isinstance(encoded, ExactImages):
+            return self.collate(encoded, rows)
         if isinstance(encoded, AugmentedImages):
-            pixels = encoded.pixels(rows)
-            return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
-        pixels = torch.stack([encoded.columns["pixel_values"][i] for i in rows])
-        return {"pixel_values": pixels.float().mul_(encoded.factor).add_(encoded.offset).contiguous()}
+            return {"pixel_values": encoded.pixels(rows)}
+        return {name: torch.as_tensor(take(values, rows)) for name, values in encoded.columns.items()}
+
+    def inputs(self, encoded: Encoded, kept: Batch) -> Batch:
+        """Return the colour values of pixels."""
+        if not isinstance(encoded, EncodedImages):
+            return kept
+        return {name: encoded.coloured(pixels) for name, pixels in kept.items()}
 
     def export(
         self, pretrained: Pretrained, examples: Split, targets: Learned, max_length: int, generation: Generation

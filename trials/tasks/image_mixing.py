@@ -30,23 +30,21 @@ class ImageMixing(Mixing):
         count = len(encoded)
         pixels = encoded.pixels(range(count))  # (images, 3, height, width)
         partners = self.partners(count)
-        mixed = torch.empty_like(pixels)
-        shares: list[float] = []
-        for i, partner in enumerate(partners):
-            share = self.share()
-            if self.name == "mixup":
-                mean = torch.lerp(pixels[partner].float(), pixels[i].float(), share)
-                mixed[i] = mean.round_()
-            else:
-                mixed[i] = pixels[i]
-                top, bottom, left, right = drawn_box(pixels.shape[2], pixels.shape[3], share)
-                mixed[i, :, top:bottom, left:right] = pixels[partner, :, top:bottom, left:right]
-                share = 1 - (bottom - top) * (right - left) / (pixels.shape[2] * pixels.shape[3])
-            shares.append(share)
+        others = pixels.index_select(0, torch.tensor(partners))
+        if self.name == "mixup":
+            shares = torch.tensor([self.share() for _ in partners])
+            weights = shares[:, None, None, None]
+            mixed = torch.lerp(others.float(), pixels.float(), weights).round_().to(torch.uint8)
+        else:
+            height, width = pixels.shape[2:]
+            boxes = torch.tensor([drawn_box(height, width, self.share()) for _ in partners])  # (images, 4)
+            inside = in_boxes(boxes, height, width)
+            mixed = torch.where(inside[:, None], others, pixels)
+            shares = (1 - inside.sum((1, 2)).double() / (height * width)).float()
         return EncodedImages(
             columns={"pixel_values": mixed},  # type: ignore[dict-item]  # indexed by row, as a sequence is
             padding={},
-            targets=self.mixed_targets(encoded.targets, partners, torch.tensor(shares)),
+            targets=self.mixed_targets(encoded.targets, partners, shares),
             lengths=encoded.lengths,
             longest=encoded.longest,
             batching=encoded.batching,
@@ -70,6 +68,19 @@ def drawn_box(height: int, width: int, share: float) -> tuple[int, int, int, int
     h, w = round(side * height), round(side * width)
     top, left = random.randint(0, height) - h // 2, random.randint(0, width) - w // 2
     return max(0, top), min(height, top + h), max(0, left), min(width, left + w)
+
+
+def in_boxes(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return which pixels of images are in the image's box: (images, height, width), bool.
+
+    Args:
+        boxes: (images, 4), as `drawn_box` returns them.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
+    """
+    top, bottom, left, right = boxes[:, :, None].unbind(1)  # each (images, 1)
+    y, x = torch.arange(height), torch.arange(width)
+    return ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None]
 
 
 def image_mixing(augmentation: str, mixed_targets: MixedTargets) -> ImageMixing | None:

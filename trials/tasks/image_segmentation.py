@@ -24,7 +24,7 @@ from luthier.trials.data.media import named
 from luthier.trials.data.splits import Split
 from luthier.trials.model.pretrained import Head, Pretrained
 from luthier.trials.tasks.base import Loss
-from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, fixed_size
+from luthier.trials.tasks.encoded_images import AugmentedImages, EncodedImages, fixed_size, stacked
 from luthier.trials.tasks.export import PREDICTION, Cell, shown
 from luthier.trials.tasks.image_inputs import ImageInputs
 from luthier.trials.tasks.insight import ClassCounts
@@ -105,9 +105,9 @@ class ImageSegmentation(ImageInputs[MaskTargets]):
         for i in rows:
             image = Image.fromarray(encoded.columns["image"][i])
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample)
-            images.append(numpy.asarray(change(image)))
+            images.append(change(image))
             masks.append(numpy.asarray(change(Image.fromarray(numpy.asarray(encoded.targets["masks"][i])))))
-        return {"pixel_values": encoded.coloured(images)}, _filled_up(masks)
+        return {"pixel_values": stacked(images)}, _filled_up(masks)
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the logits."""

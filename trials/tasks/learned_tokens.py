@@ -26,6 +26,7 @@ from luthier.trials.tasks.encoded_tokens import EncodedTokens, unwritable
 from luthier.trials.tasks.scoring import GENERATED, NOT_GENERATED, Batch, Tensors
 from luthier.trials.tasks.statistics import Statistics
 from luthier.trials.tasks.token_loss import TokenLoss, chunks, learned_logits
+from luthier.trials.transfer import sent
 
 NLL, TOKENS, RIGHT_TOKENS, EXACT = "nll", "tokens", "right_tokens", "exact"
 """Names of statistics: a row's summed negative log-likelihood, its learned tokens, how many of these are the most
@@ -95,7 +96,7 @@ class LearnedTokens(TaskCode[TextTargets]):
         These are the logit of the token, the logarithm of the sum of all exponentials, the highest and the mean one.
         """
         logits = learned_logits(outputs, targets)
-        labels = targets["labels"].to(logits.device)
+        labels = sent(targets["labels"], logits.device)
         parts = []
         for part, wanted in chunks(logits, labels):
             own = part.gather(1, wanted[:, None])[:, 0]

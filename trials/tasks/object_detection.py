@@ -7,7 +7,6 @@ official script counts. Neither logits nor boxes of a split are kept but for the
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy
 import torch
 from PIL import Image
 
@@ -56,7 +55,7 @@ from luthier.trials.tasks.detections import (
     renamed,
     sampled_scores,
 )
-from luthier.trials.tasks.encoded_images import AugmentedImages, fixed_size
+from luthier.trials.tasks.encoded_images import AugmentedImages, fixed_size, stacked
 from luthier.trials.tasks.image_inputs import ImageInputs
 from luthier.trials.tasks.scoring import Batch, Constant, Reference, Tensors
 from luthier.trials.tasks.statistics import Statistics
@@ -124,12 +123,12 @@ class ObjectDetection(ImageInputs[BoxTargets]):
         for i, row in zip(rows, objects_of(encoded, rows), strict=True):
             image = Image.fromarray(encoded.columns["image"][i])
             change = draw_change(image.size, encoded.augmentation, encoded.size, encoded.resample, CUT_AREA)
-            images.append(numpy.asarray(change(image)))
+            images.append(change(image))
             labels = labels_of(row)
             moved = change.boxes(places_of(row), VISIBLE)
             inside = [k for k, box in enumerate(moved) if box is not None]
             objects.append(([labels[k] for k in inside], [box for box in moved if box is not None]))
-        return {"pixel_values": encoded.coloured(images)}, padded(objects)
+        return {"pixel_values": stacked(images)}, padded(objects)
 
     def counted(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return logits and boxes, (images, answers, classes and 4 or 5 more)."""

@@ -13,6 +13,7 @@ from luthier.studies.wire import Metrics
 from luthier.trials.data.masks import IGNORED
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import Batch, Reference, Tensors
+from luthier.trials.transfer import sent
 
 CONFUSION, LABELLED, NLL, PROBABILITIES = "confusion", "labelled", "nll", "probabilities"
 """Names of answers: an image's pixels by true id and predicted class, (images, 256, classes); its pixels by true id,
@@ -40,7 +41,7 @@ class PixelEntropy(Loss):
         if self._weights is None:
             return max(1, int((masks != IGNORED).sum()))
         counts = torch.bincount(masks.flatten(), minlength=IGNORED + 1)[: len(self._weights)]
-        return (self._weights * counts.to(self._weights.device)).sum().clamp(min=torch.finfo(torch.float32).tiny)
+        return (self._weights * sent(counts, self._weights.device)).sum().clamp(min=torch.finfo(torch.float32).tiny)
 
     def total(self, outputs: Tensors, targets: Tensors) -> torch.Tensor:
         """Return the weighted sum of the pixels' losses, ()."""

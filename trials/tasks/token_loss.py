@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from luthier.trials.tasks.base import Loss
 from luthier.trials.tasks.scoring import Tensors
+from luthier.trials.transfer import sent
 
 CHUNK = 2**25
 """Logits that are turned into float32 log-likelihoods at once."""
@@ -53,7 +54,7 @@ def learned_logits(outputs: Tensors, targets: Tensors) -> torch.Tensor:
     logits = outputs["logits"]
     if logits.shape[:2] == (1, len(targets["labels"])):  # of one whole row with as many tokens, all are learned
         return logits[0]
-    return logits[targets["rows"].to(logits.device), targets["positions"].to(logits.device)]
+    return logits[sent(targets["rows"], logits.device), sent(targets["positions"], logits.device)]
 
 
 def chunks(logits: torch.Tensor, labels: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -146,5 +146,12 @@ def read_resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
         raise ValueError("the checkpoint's optimizer is not the one of this configuration")
     load_trained(model, {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)})
     for key, _, owner, tensor in states:
-        optimizer.state[parameters[owner]][key] = tensor.to(parameters[owner].device)
+        optimizer.state[parameters[owner]][key] = _arranged(tensor, parameters[owner])
     return about
+
+
+def _arranged(state: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a state on its parameter's device and as that lies in memory: fused steps take both as rows of numbers."""
+    if state.shape != parameter.shape:
+        return state.to(parameter.device)
+    return torch.empty_like(parameter, dtype=state.dtype).copy_(state)

@@ -6,6 +6,7 @@ left out, and the trial's log says why.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from luthier.studies.results import Batching
 from luthier.studies.spec_keys import Precision as PrecisionName
 from luthier.trials.data.batches import pieces
 from luthier.trials.data.encoded import Encoded
+from luthier.trials.model.memory_format import images_last, is_channels_last
+from luthier.trials.prefix import known_padding
 from luthier.trials.prefix.context import PrefixContext
 from luthier.trials.prefix.probe import Outputs
 from luthier.trials.prefix.shortcuts import Shortcut
@@ -28,6 +31,7 @@ from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import OpenStudy
 from luthier.trials.training.precision import Precision
 from luthier.trials.training.weight_copies import WeightCopies, same_with_copies
+from luthier.trials.transfer import sent
 
 UNCUT = {
     Batching.LEFT: "inputs are padded on the left, and the frozen-prefix cache and the shortcuts know the right only",
@@ -35,7 +39,10 @@ UNCUT = {
 }
 """Why models have neither cache nor shortcuts, by their batching."""
 PROBE_EXAMPLES = 2
-"""Examples in the batch that shows whether a model's code works in bfloat16."""
+"""Examples in the batch that shows whether a model's code works in bfloat16, or in another memory format."""
+TIMED_EXAMPLES = 32
+"""Examples in the batch by which memory formats are timed on a GPU."""
+CHANNELS_LAST = "channels last"  # in the keys of the frozen-prefix cache
 
 
 class ForwardPass:
@@ -63,6 +70,7 @@ class ForwardPass:
         self.precision.apply()
         self.micro_batch = micro_batch
         self._task = task
+        self._channels_last = is_channels_last(model)
         self._prefix: TrialPrefix | None = None
         self._shortcut = Shortcut()
         self._copies: WeightCopies | None = None  # of the weights, in bfloat16
@@ -86,12 +94,14 @@ class ForwardPass:
         """
         self.model.eval()
         first = next(iter(splits.values()))
+        self.settle_layout(study, first, session.log)
         self.settle_precision(study, first, session.log)
         if first.batching in UNCUT:
             session.log(f"computes every block of every row: {UNCUT[first.batching]}")
             return
         changed: tuple[str, ...] = () if first.batching is Batching.RIGHT else (first.batching.value,)
         changed += () if study.pooling is None else (study.pooling,)
+        changed += (CHANNELS_LAST,) if self._channels_last else ()
         context = PrefixContext(
             key=(study.key, study.data.fingerprint, params["max_length"], self.precision.key, *changed),
             backbone=study.backbone,
@@ -108,6 +118,23 @@ class ForwardPass:
         self._shortcut = study.prefixes.shortcut(context, depth, first)
         if self._copies is not None:
             self._copies.has_frozen = self._prefix is None or not self._prefix.covers(first)
+
+    def settle_layout(self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None) -> None:
+        """Choose the model's memory format, before anything is made of its weights.
+
+        Args:
+            study: Whose model this is; it remembers the answer.
+            encoded: Its first examples are tried.
+            log: Writes a line into the trial's log.
+        """
+        if study.layout is None:
+            return
+        count = PROBE_EXAMPLES if self.device.type == "cpu" else TIMED_EXAMPLES
+        examples = pieces(encoded, range(min(count, len(encoded))), count)[0]
+        self._channels_last = False
+        inputs = partial(self.collate, encoded, examples)
+        study.layout.settle(self.precision.key, inputs, self.forward, self._exact_outputs, log)
+        self._channels_last = is_channels_last(self.model)
 
     def settle_precision(
         self, study: OpenStudy, encoded: Encoded, log: Callable[[str], None] = lambda text: None
@@ -148,12 +175,13 @@ class ForwardPass:
             encoded: The split.
             rows: Its examples' numbers.
         """
-        return self._on_device(self._task.collate(encoded, rows))
+        return self._inputs(encoded, self._task.stored(encoded, rows))
 
-    def _on_device(self, inputs: Batch) -> Batch:
-        if self.device.type == "cuda":
-            return {name: values.pin_memory().to(self.device, non_blocking=True) for name, values in inputs.items()}
-        return inputs
+    def _inputs(self, encoded: Encoded, kept: Batch) -> Batch:
+        """Return the model's inputs of what the task has kept, on the model's device."""
+        there = {name: sent(values, self.device) for name, values in kept.items()}
+        known_padding.told(there, kept)
+        return self._task.inputs(encoded, images_last(there) if self._channels_last else there)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
         """Return the model's outputs that the task needs, by name."""
@@ -176,7 +204,8 @@ class ForwardPass:
             return self._named_outputs(inputs)
 
     def _named_outputs(self, inputs: Mapping[str, torch.Tensor]) -> Outputs:
-        result = self.model(**inputs)
+        with known_padding.known(inputs):
+            result = self.model(**inputs)
         return {name: getattr(result, name) for name in self._task.outputs}
 
     def _counted(self, outputs: Outputs, encoded: Encoded, rows: Sequence[int]) -> torch.Tensor:
@@ -206,6 +235,6 @@ class ForwardPass:
         self, encoded: Encoded, rows: Sequence[int], changed: Batch, targets: Batch
     ) -> tuple[Outputs, Batch]:
         """Return the model's outputs for inputs of an augmented split, which no cache can have, and the targets."""
-        inputs = self._on_device(changed)
+        inputs = self._inputs(encoded, changed)
         with self._shortcut.active(inputs, [encoded.lengths[row] for row in rows]):
             return self.forward(inputs), targets

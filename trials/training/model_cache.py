@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from luthier.studies.disk import is_full
-from luthier.studies.protocol import Assignment
+from luthier.studies.protocol import TRAINING, Assignment, AssignmentKind
 from luthier.studies.results import Batching
-from luthier.studies.semantics import POOLER_TRAINED, POSITIONS_FROZEN
+from luthier.studies.semantics import CHANNELS_LAST, POOLER_TRAINED, POSITIONS_FROZEN
 from luthier.studies.spec import StudySpec
 from luthier.studies.text import one_line
 from luthier.trials.data.load import Data, load_data
@@ -28,6 +28,8 @@ from luthier.trials.tasks.registry import task_code
 from luthier.trials.training.micro_batch import MicroBatch
 from luthier.trials.training.open_study import CachedModel, OpenStudy
 
+ARRANGED = TRAINING | {AssignmentKind.INSPECT}
+"""The work for which a model's memory format may be chosen; what people get is scored in the format that they load."""
 KEPT_MODELS = 4
 """The most models of one study that are kept, the one in use included."""
 KEPT_BYTES = 4 * 2**30
@@ -95,7 +97,10 @@ class ModelCache:
                 self.micro_batch.lower(examples)
         batching = inspected.batching if inspected else Batching.RIGHT
         pooling = inspected.pooling if inspected else None
-        return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling, spec.semantics)
+        arranged = spec.semantics >= CHANNELS_LAST and assignment.kind in ARRANGED
+        if not arranged:
+            cached.layout.arrange(channels_last=False)
+        return OpenStudy(task, data, folder, cached, spec.augmentation, batching, pooling, spec.semantics, arranged)
 
     def _cached(
         self, key: tuple[Hashable, ...], names: list[str], name: str, spec: StudySpec, load: Callable[[], Pretrained]

@@ -6,6 +6,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from luthier.trials.model.tokens import check_ids
 from luthier.trials.prefix.cache import PrefixCache
 from luthier.trials.tasks.base import Loss, TaskCode
 from luthier.trials.tasks.statistics import Statistics
+from luthier.trials.training.layout import Layout
 
 KEPT_SPLITS = 9
 """The most encoded splits of one model that are kept: a search over max_length has many."""
@@ -52,6 +54,11 @@ class CachedModel:
     encoded: dict[tuple[str, int, str, Batching], Encoded] = field(default_factory=dict)
     lengths: tuple[str, InputLengths | None] | None = None
 
+    @cached_property
+    def layout(self) -> Layout:
+        """The model's memory format."""
+        return Layout(self.pretrained.model)
+
     @property
     def bytes(self) -> int:
         """Size of the pretrained weights."""
@@ -71,6 +78,7 @@ class OpenStudy:
         backbone: The model's blocks.
         key: Of the model's files and of what it learns.
         batching: How the model's inputs are put into batches; `batch_as` changes it.
+        layout: What chooses the model's memory format; None: it has the one that checkpoints have.
         pooling: How the model pools, which `pool_as` sets; None: as its class always does, or as its checkpoint says.
     """
 
@@ -84,6 +92,7 @@ class OpenStudy:
         batching: Batching = Batching.RIGHT,
         auto_pooling: str | None = None,
         semantics: int = NEWEST_SEMANTICS,
+        arranged: bool = True,
     ) -> None:
         self.task = task
         self.name = cached.name
@@ -98,6 +107,7 @@ class OpenStudy:
         self._augmentation = augmentation
         self._auto_pooling = auto_pooling
         self._semantics = semantics
+        self.layout = cached.layout if arranged else None
         self.pooling: str | None = None
         self.batch_as(batching)
 

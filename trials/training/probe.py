@@ -64,6 +64,7 @@ def set_up_probe(
     model, backbone = prepare(study, params, assignment.seed, assignment.spec.quantization)
     training = study.encoded("train", int(params["max_length"])).tuned(params)
     engine = Engine(model, study.task, micro_batch, study.loss(training, params), assignment.spec.precision)
+    engine.settle_layout(study, training, log)
     engine.settle_precision(study, training, log)
     recompute_blocks(engine, backbone, assignment.spec, params)
     optimizer = optim.build(model, backbone, params, steps_per_epoch(training, params)).optimizer
