@@ -78,6 +78,8 @@ def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
         return 0
     if pruner.name == "halving":
         bound = _of_bracket(trials, SMALLEST_RESOURCE, trials.count)
+    elif pruner.name == "asha":
+        bound = _of_rungs(trials)
     elif pruner.name == "hyperband":
         bound = _of_hyperband(pruner, trials)
     else:
@@ -87,7 +89,7 @@ def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
 
 def first_decision(pruner: Pruner) -> int:
     """Return the first evaluation, from 1, after which the pruner may end a trial."""
-    if pruner.name in ("halving", "hyperband"):
+    if pruner.name in ("halving", "hyperband", "asha"):
         return SMALLEST_RESOURCE
     after_warmup = (pruner.warmup_steps or 0) + 1
     if pruner.name != "patient":
@@ -111,7 +113,7 @@ def why_none(pruner: Pruner, trials: Trials) -> tuple[tuple[str, ...], str]:
     if trials.longest <= first_decision(pruner):
         return _too_short(pruner, trials.longest)
     count, key, cures = int(trials.count), "name", []
-    if pruner.name in ("halving", "hyperband"):
+    if pruner.name in ("halving", "hyperband", "asha"):
         needs = "it compares a trial with earlier ones" + (" of its bracket" if pruner.name == "hyperband" else "")
     else:
         needs = f"it compares a trial with {_quorum(pruner)} complete ones, of which one is as long"
@@ -157,6 +159,15 @@ def _of_comparison(trials: Trials, first: int, quorum: int) -> float:
     whole = max(quorum, 1 if trials.baseline >= first else 2)
     spared = trials.baseline > first or able == reaching
     return max(0.0, min(trials.count - whole, able - spared))
+
+
+def _of_rungs(trials: Trials) -> float:
+    """Return how many trials ASHA can leave paused, at most: all that are no longer than its first rung train on.
+
+    The baseline does, too, and may be the best of all; else the best one goes on to its end.
+    """
+    spared = trials.baseline > SMALLEST_RESOURCE
+    return max(0.0, min(trials.count - 1, trials.at_least(SMALLEST_RESOURCE + 1) - spared))
 
 
 def _of_hyperband(pruner: Pruner, trials: Trials) -> float:

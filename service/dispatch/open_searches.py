@@ -138,6 +138,7 @@ class OpenSearches:
             self._database.writing,
             lambda: search_repair.forgotten(self._database, study.id),
             study.search_name,
+            lambda: search_repair.paused(self._database, study.id, search),
         )
         search.count()
         return search

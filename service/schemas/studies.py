@@ -18,6 +18,7 @@ class Counts(BaseModel):
 
     queued: int = 0
     running: int = 0
+    paused: int = 0
     complete: int = 0
     pruned: int = 0
     failed: int = 0

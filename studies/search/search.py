@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial
 from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
 from luthier.studies.search.distributions import searched
-from luthier.studies.search.drawing import Draw
+from luthier.studies.search.drawing import Draw, as_pruned
 from luthier.studies.search.pruners import make_pruner
 from luthier.studies.search.pruning import OWN_SEED, is_pruned
 from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
@@ -57,6 +57,7 @@ class Search:
         writing: Callable[[], Writing] = nullcontext,
         forgotten: Callable[[], Collection[int]] = tuple,
         name: str | None = None,
+        paused: Callable[[], Collection[int]] = tuple,
     ) -> None:
         """Open the study of this name in the storage, or create it.
 
@@ -69,11 +70,14 @@ class Search:
             forgotten: Returns the numbers of the trials that a user deleted, from which nothing is learned, and whose
                 configurations may be drawn again.
             name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
+            paused: Returns the numbers of the trials that wait at a rung, with all of their evaluations stored: the
+                sampler sees them as pruned there. It is asked before each draw of a study whose trials pause.
         """
         name = spec.name if name is None else name
         self.spec = spec
         self._storage = storage
         self._space = space
+        self._read_paused = paused
         with writing():
             optuna.create_study(
                 storage=storage,
@@ -112,7 +116,7 @@ class Search:
             self._trials.create(params, {})
             return params
         taken = set(self._trials.keys(trials).values())
-        drawn = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials).unused(taken)
+        drawn = self._draw(number, trials).unused(taken)
         if drawn is None:
             return None
         self._trials.create(*drawn)
@@ -127,8 +131,15 @@ class Search:
         if set(self._space) <= set(given):
             return given
         trials = self._trials.before(number)
-        draw = Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials)
-        return draw.around(given, set(self._trials.keys(trials).values()))
+        return self._draw(number, trials).around(given, set(self._trials.keys(trials).values()))
+
+    def _draw(self, number: int, trials: list[FrozenTrial]) -> Draw:
+        """Prepare to draw trial `number` after these trials."""
+        paused = set(self._read_paused()) if self.spec.rungs else set()
+        if paused:  # their last evaluations may only just have been stored
+            trials = self._trials.before(number)
+        shown = [as_pruned(trial) if trial.number in paused else trial for trial in trials]
+        return Draw(self.spec, self._space, number, self._storage, self._trials.study_id, shown)
 
     def enqueue(
         self, number: int, params: Params, seed: int | None = None, request: Mapping[str, Any] | None = None

@@ -87,7 +87,7 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         Path(str(params["ended"])).touch()
     end_as(act, session)
     save()
-    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99, resume=None)
 
 
 def end_as(act: str, session: Session) -> None:
