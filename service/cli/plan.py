@@ -96,6 +96,12 @@ def prunable(pruner: "PrunerPlan") -> str:
     return f"{f'at most {pruner.prunable_trials}' if pruner.prunable_trials else 'none'}{of} ({pruner.name})"
 
 
+def rungs(pruner: "PrunerPlan") -> str | None:
+    """Return where trials pause, as `after evaluation 1 (16 trials), 3 (5 trials)`; None where they do not."""
+    told = [f"{rung.step}" + (f" ({about} trials)" if (about := rung.trials) else "") for rung in pruner.rungs]
+    return f"after evaluation {', '.join(told)}" if told else None
+
+
 def values(dimension: Any) -> str:
     """Return a dimension of a resolved space, as JSON has it, in a few words: `1e-05 to 0.001 (log)`."""
     if isinstance(dimension, dict):
@@ -139,6 +145,7 @@ def plan_tables(answer: "PlanView") -> Iterator["Table"]:
             "the whole study": f"{estimates.seconds:.0f} s" if estimates and estimates.seconds else None,
             "memory": size(estimates.memory_bytes) if estimates and estimates.memory_bytes else None,
             "trials that the pruner could end": prunable(answer.pruner) if answer.pruner else None,
+            "trials pause": rungs(answer.pruner) if answer.pruner else None,
             "the limit on a trial": " ".join(answer.limits) or None,
         },
         title="Estimates",

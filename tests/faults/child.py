@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.results import Evaluation, Inspection
 from luthier.studies.wire import FileRef
 from luthier.trials.child import __main__ as run
@@ -75,7 +75,9 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
     first, best_value = checkpoint.step, checkpoint.best_value
     if any(not is_whole(session.folder, ref) for ref in (checkpoint.resume, checkpoint.best)):
         first, best_value = 0, None  # as the product's own: an attempt whose files are damaged starts over
-    for step in range(first + 1, int(params["epochs"]) * assignment.spec.evaluations_per_epoch + 1):
+    ended = {"reason": None, "examples_per_second": 12.5, "peak_memory_bytes": 99}
+    last = int(params["epochs"]) * assignment.spec.evaluations_per_epoch
+    for step in range(first + 1, last + 1):
         until = time.monotonic() + STEP_SECONDS
         while time.monotonic() < until:
             session.poll()
@@ -89,7 +91,10 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             with_room(session, lambda path=best, step=step: path.write_bytes(b"weights %d" % step * 100))
         metrics = {"accuracy": value, "loss": 0.1}
         session.report(step=step, metrics=metrics, resume=resume, best=best if best.exists() else None)
-    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+        waits = step in assignment.spec.rungs and step < last and assignment.kind is AssignmentKind.TRAIN
+        if waits and session.decided() is Decision.PAUSE:
+            return SimpleNamespace(status="paused", resume=resume, **ended)
+    return SimpleNamespace(status="complete", resume=None, **ended)
 
 
 def is_whole(folder: Path, ref: FileRef | None) -> bool:

@@ -1,12 +1,18 @@
 """Pause and promote: trials that wait at a rung with their files, and go on from there when they are among the best."""
 
+import itertools
+import random
+import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from luthier.studies.protocol import Assignment, Decision
-from tests.support.harness import Running, ScriptedWorker, problem, running, spec
+from tests.support import several_services
+from tests.support.harness import Running, ScriptedWorker, problem, running, score, spec
+from tests.support.several_services import processes
 
 RATES = {"low": 1e-6, "high": 1e-3, "log": True}
 TRIALS = "/v1/studies/s1/trials"
@@ -23,19 +29,14 @@ def asha(**changes: Any) -> dict[str, Any]:
     return keys | changes
 
 
-def shown(house: Running, name: str = "s1") -> list[tuple[Any, ...]]:
+def as_shown(trials: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """Return what must not depend on what was killed: of each trial its configuration, end, score and evaluations."""
-    return [
-        (
-            t["number"],
-            t["params"],
-            t["state"],
-            t["reason"],
-            t["value"],
-            [(v["step"], v["metrics"]) for v in t["values"]],
-        )
-        for t in house.trials(name)
-    ]
+    keys = ("number", "params", "state", "reason", "value")
+    return [(*(t[key] for key in keys), [(v["step"], v["metrics"]) for v in t["values"]]) for t in trials]
+
+
+def shown(house: Running, name: str = "s1") -> list[tuple[Any, ...]]:
+    return as_shown(house.trials(name))
 
 
 def states(house: Running) -> list[str]:
@@ -327,6 +328,51 @@ def test_a_service_that_starts_again_goes_on_with_paused_trials(
         again = other.worker("w2")
         again.drain()
     assert shown(house) == undisturbed
+
+
+@pytest.mark.locks
+@pytest.mark.both_databases
+@pytest.mark.full
+@pytest.mark.timeout(240)
+def test_services_that_are_killed_leave_the_study_as_it_would_be(
+    house: Running, worker: ScriptedWorker, empty_url: str, tmp_path: Path
+) -> None:
+    """They are killed while trials are paused, promoted and queued; two share the database where that is Postgres."""
+    house.create("s1", **asha(budget={"trials": 12}))
+    worker.drain()
+    undisturbed, moments, ended = shown(house), random.Random(5), threading.Event()
+    with processes(tmp_path / "other", empty_url, 2 if empty_url.startswith("postgres") else 1) as services:
+        several_services.create(services[0].url, **asha(budget={"trials": 12}))
+        hands = [ScriptedWorker(service.url, patient_seconds=60) for service in services]
+        trained: list[tuple[float, int]] = []
+
+        def train(params: dict[str, Any], step: int) -> float:
+            trained.append((params["learning_rate"], step))
+            return score(params, step)
+
+        def murder() -> None:
+            while not ended.wait(moments.uniform(0.1, 0.6)):
+                services[0].kill()
+                services[0].start()
+                httpx.get(f"{services[0].url}/healthz", timeout=60)
+
+        murderer = threading.Thread(target=murder)
+        murderer.start()
+        try:
+            for turn in itertools.count():
+                hand = hands[turn % len(hands)]
+                hand.score = train
+                if (a := hand.claim(0.5)) is not None:
+                    hand.work(a)
+                if hands[0].send("GET", "/v1/studies/s1").json()["finished_at"] is not None:
+                    break
+        finally:
+            ended.set()
+            murderer.join()
+        assert len(trained) == len(set(trained)), "no evaluation was trained twice"
+        disturbed = hands[0].send("GET", "/v1/studies/s1/trials?limit=500").json()["items"]
+        assert as_shown(disturbed) == undisturbed
+        assert hands[0].send("GET", "/v1/studies/s1").json()["best"]["trial"] == house.study()["best"]["trial"]
 
 
 @pytest.mark.parametrize(
