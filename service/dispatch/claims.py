@@ -28,7 +28,6 @@ from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.dispatch.work_order import Order, of_others, work_order
 from luthier.service.errors import Unavailable
 from luthier.service.lifecycle import absences, promotions, quarantine, second_tries, study_rows, transitions
-from luthier.service.lifecycle.budget import TrialCounts
 from luthier.service.storage import shares
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -261,9 +260,7 @@ class Claims(QueuedClaims):
             Its row, queued; None where there is none; the search goes on while paused trials may.
         """
         if drawn is None:
-            counts = TrialCounts.of(session, study.id)
-            may_promote = bool(study.spec.rungs) and bool(counts.active)  # who runs may let others go on
-            if may_promote or promotions.go_on(session, self.core.leases, study, counts, is_drawn_up=True):
+            if promotions.are_left(session, self.core.leases, study):
                 return None
             size = resolved_space(study).size()
             what = "nothing new was found in it" if size is None else f"all of its {size} configurations were run"

@@ -44,6 +44,7 @@ from luthier.studies.protocol import (
 Also = Callable[[Session, StudyRow, AssignmentRow], None]
 """also(session, study, assignment): a further change of a held assignment's row, within its message's transaction."""
 NO_REASON = DataProblem(message="The worker gave no reason.")
+MOST_PAUSES = 5  # attempts after which a trial that brings no file need not pause any more
 NO_FILE = "It was to pause, and has no file to go on from."
 NO_SCORE = "The trial ended without a finite score."
 
@@ -105,7 +106,7 @@ class Outcomes:
             has_taken_over = was_queued and study.inspection is not None and study.spec.origin is not None
             transitions.settle(session, leases, study)
             superseded: list[AssignmentRow] = []
-            if state in FINISHED and (row.best is not None or study.state in ENDED):
+            if state is not TrialState.QUEUED and (row.best is not None or study.state in ENDED):
                 superseded = checkpoints.forget_superseded(session, study)
         self.core.logs.append(study.id, row.id, outcome.log)
         if row.kind == AssignmentKind.EVALUATE and study.model is not None:
@@ -168,12 +169,17 @@ class Outcomes:
     def _pause(self, session: Session, row: AssignmentRow, outcome: Outcome, seconds: float) -> TrialState:
         """Let a held trial wait for its promotion; queue it again where its file is not whole, or it is at no rung.
 
+        A trial whose file does not come again and again is let past its rung, so that it comes to an end.
+
         Raises:
             Stale: the lease is over.
         """
         study, ref = session.get_one(StudyRow, row.study_id), outcome.resume
-        if ref is not None and self.core.store.has(row.study_id, row.id, ref) and promotions.may_pause(study, row):
+        may_pause = study.is_readable and promotions.may_pause(study, row)
+        if may_pause and ref is not None and self.core.store.has(row.study_id, row.id, ref):
             return self.core.leases.pause(session, row, ref, seconds)
+        if may_pause and row.attempt >= MOST_PAUSES:
+            row.passed_rung = row.step
         return self.core.leases.release(session, row, lost=False, error=NO_FILE, seconds=seconds)
 
     def _start_search(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:

@@ -90,6 +90,21 @@ def go_on(
     return bool(chosen)
 
 
+def are_left(session: Session, leases: Assignments, study: StudyRow) -> bool:
+    """Return whether trials of a locked study whose space is exhausted may still go on; those that do now are queued.
+
+    While any runs, its scores may let others go on; and a paused study waits until it is resumed.
+    """
+    if study.ending is not None or not study.spec.rungs:
+        return False
+    counts = TrialCounts.of(session, study.id)
+    if counts.active:
+        return True
+    if study.state != StudyState.RUNNING:
+        return bool(counts[TrialState.PAUSED])
+    return go_on(session, leases, study, counts, is_drawn_up=True)
+
+
 def end_paused(session: Session, leases: Assignments, study: StudyRow) -> None:
     """End the trials of a locked study that are still paused once nothing of it runs: they count as pruned.
 
