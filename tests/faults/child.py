@@ -90,8 +90,9 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             best_value = value
             with_room(session, lambda path=best, step=step: path.write_bytes(b"weights %d" % step * 100))
         metrics = {"accuracy": value, "loss": 0.1}
-        session.report(step=step, metrics=metrics, resume=resume, best=best if best.exists() else None)
         waits = step in assignment.spec.rungs and step < last and assignment.kind is AssignmentKind.TRAIN
+        sent = None if waits else resume  # a worker elsewhere removes what it has sent
+        session.report(step=step, metrics=metrics, resume=sent, best=best if best.exists() else None)
         if waits and session.decided() is Decision.PAUSE:
             return SimpleNamespace(status="paused", resume=resume, **ended)
     return SimpleNamespace(status="complete", resume=None, **ended)

@@ -79,7 +79,7 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         best.write_bytes(b"best %d" % step)
         metrics = {"accuracy": 0.5 + step / 100, "loss": float(params.get("loss", "nan"))}
         metrics |= {f"m{i}": 0.5 for i in range(int(params.get("scores", 0)))}
-        session.report(step=step, metrics=metrics, resume=resume, best=best)
+        session.report(step=step, metrics=metrics, resume=None if "waits" in params else resume, best=best)
         if "waits" in params and session.decided() is Decision.PAUSE:
             return SimpleNamespace(
                 status="paused", reason=None, examples_per_second=1.0, peak_memory_bytes=9, resume=resume

@@ -131,19 +131,18 @@ def fit(trial: Trial) -> Finished:
         if not is_last and progress.is_over_early(spec):
             reason = Reason.EARLY_STOPPING
         goes_on = not is_last and reason is None
-        to_resume = files.write_resume(progress, pace.seconds) if goes_on else None
+        may_pause = goes_on and progress.step in rungs  # then its file goes with the pause, and is not needed else
         session.report(
             step=progress.step,
             metrics=metrics,
             best=files.write_best(progress),
-            resume=to_resume,
+            resume=files.write_resume(progress, pace.seconds) if goes_on and not may_pause else None,
             examples_per_second=pace.examples_per_second,
             peak_memory_bytes=memory,
         )
-        if goes_on and progress.step in rungs and session.decided() is Decision.PAUSE:
+        if may_pause and session.decided() is Decision.PAUSE:
             session.log(f"evaluation {progress.step}: not among the best here yet; the trial pauses")
-            to_resume = to_resume or files.write_pause(progress)
-            return Finished("paused", None, pace.examples_per_second, memory, to_resume)
+            return Finished("paused", None, pace.examples_per_second, memory, files.write_pause(progress))
     if reason is not None:
         session.log(why_early(progress, parts.evaluations, spec))
     if writing is not None and writing.clock.seconds:

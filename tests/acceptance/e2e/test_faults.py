@@ -97,32 +97,32 @@ def test_killed_child_worker_and_service(serve: Serve, tiny: Path, empty_url: st
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_trials_that_pause_survive_the_kills_of_child_worker_and_service(
     shared: Served, serve: Serve, tiny: Path
 ) -> None:
     """Trials are paused and promoted at three rungs; the same ones, with the same scores, as undisturbed."""
     paused = document(tiny) | {"name": "paused", "pruner": {"name": "asha", "reduction_factor": 2}}
-    paused["budget"] = {"trials": 5}
+    paused["budget"] = {"trials": 6}
     shared.client.post("/v1/studies", json=paused).raise_for_status()
-    whole = shared.ended("paused")
+    whole = shared.ended("paused", 240)
     served = serve()
     served.client.post("/v1/studies", json=paused).raise_for_status()
 
-    def waits_beside_one_that_runs(count: int) -> bool:
-        study = served.client.get("/v1/studies/paused").json()
-        return bool(study["counts"]["paused"] >= count and study["counts"]["running"])
+    def waits_beside_one_that_runs(trials: int) -> bool:
+        counts = served.client.get("/v1/studies/paused").json()["counts"]
+        return bool(counts["paused"] and counts["running"] and sum(counts.values()) >= trials)
 
-    until(lambda: waits_beside_one_that_runs(1), 60)
+    until(lambda: waits_beside_one_that_runs(3), 60)
     os.kill(child_of(served), signal.SIGKILL)
-    until(lambda: waits_beside_one_that_runs(2), 60)
+    until(lambda: waits_beside_one_that_runs(4), 60)
     os.kill(worker_of(served), signal.SIGKILL)
-    until(lambda: waits_beside_one_that_runs(2), 60)
+    until(lambda: waits_beside_one_that_runs(5), 60)
     below = served.processes()
     served.kill()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 10)
     served.start()
-    study = served.ended("paused")
+    study = served.ended("paused", 240)
 
     assert (study["state"], study["error"]) == ("completed", None)
     assert study["counts"] == whole["counts"]
