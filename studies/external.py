@@ -70,6 +70,11 @@ def search_problems_of(
     if pruner.name == "hyperband" and steps is None:
         text = "is missing: hyperband needs the last step that a trial reports, as steps: 20; or take the pruner median"
         yield ("steps",), text
+    if pruner.name == "asha":
+        text = (
+            "must be another one: asha lets trials wait, and go on from files that Luthier's own workers write; take "
+        )
+        yield ("pruner", "name"), f"{text}hyperband, and say steps, or median"
     if pruner.name != "none" and steps == 1:
         yield ("pruner", "name"), "must be none: every trial has one report; raise steps to prune"
     yield from grid_problems(sampler, space)

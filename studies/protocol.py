@@ -36,6 +36,7 @@ class TrialState(StrEnum):
 
     QUEUED = "queued"  # waits for a worker: new, or given back with its checkpoint
     RUNNING = "running"  # leased to one worker until a deadline
+    PAUSED = "paused"  # waits at a rung with its file, without a worker, until it is among the best there
     COMPLETE = "complete"  # trained to its end; its value counts
     PRUNED = "pruned"  # ended early because it could not win, or diverged
     FAILED = "failed"  # ended by an error; `reason` says which kind
@@ -114,6 +115,7 @@ class Decision(StrEnum):
 
     CONTINUE = "continue"  # train on
     PRUNE = "prune"  # end now, outcome `pruned`
+    PAUSE = "pause"  # write the file to go on from, then end, outcome `paused`; only at a rung, where the child waits
     STOP = "stop"  # end now, outcome `complete` with reason `budget`: the reported scores count, whoever ended it
     CANCEL = "cancel"  # no service sends it: a worker tells its child that the lease is lost; the child drops the work
 
@@ -244,7 +246,8 @@ class Outcome(LeaseMessage):
     """The end of the work on an assignment."""
 
     # released: given back by a worker that ends, to be continued elsewhere. lost: the child process died during it.
-    status: Literal["complete", "pruned", "failed", "released", "lost"]
+    # paused: as a decision said; `resume` is the file to go on from, after the last evaluation.
+    status: Literal["complete", "pruned", "failed", "released", "lost", "paused"]
     reason: Reason | None = None
     problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
@@ -256,6 +259,7 @@ class Outcome(LeaseMessage):
     comparison: Comparison | None = None
     prediction: Prediction | None = Field(None, exclude_if=lambda found: found is None)
     onnx: OnnxExport | None = Field(None, exclude_if=lambda found: found is None)
+    resume: FileRef | None = Field(None, exclude_if=lambda ref: ref is None)
 
 
 class Answer(Message):

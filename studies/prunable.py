@@ -21,6 +21,8 @@ def prunable_trials(pruner: Pruner, trials: Trials) -> int | None:
         return 0
     if pruner.name == "halving":
         bound = _of_bracket(trials, SMALLEST_RESOURCE, trials.count)
+    elif pruner.name == "asha":
+        bound = _of_rungs(trials)
     elif pruner.name == "hyperband":
         bound = _of_hyperband(pruner, trials)
     else:
@@ -35,7 +37,7 @@ def comparison_note(pruner: Pruner, trials: Trials) -> str | None:
         pruner: the spec's.
         trials: the study's.
     """
-    if pruner.name == "none" or not trials.by_share or trials.steady or len(trials.configurations) == 1:
+    if pruner.name in ("none", "asha") or not trials.by_share or trials.steady or len(trials.configurations) == 1:
         return None
     text = (
         f"{pruner.name} compares a trial with {LEAST_VALUES} others at least, of as many epochs or more: the learning "
@@ -61,7 +63,7 @@ def _brackets_by_first(pruner: Pruner, trials: Trials) -> list[tuple[int, float]
 
 def first_decision(pruner: Pruner) -> int:
     """Return the first evaluation, from 1, after which the pruner may end a trial."""
-    if pruner.name in ("halving", "hyperband"):
+    if pruner.name in ("halving", "hyperband", "asha"):
         return SMALLEST_RESOURCE
     after_warmup = (pruner.warmup_steps or 0) + 1
     if pruner.name != "patient":
@@ -85,7 +87,7 @@ def why_none(pruner: Pruner, trials: Trials) -> tuple[tuple[str, ...], str]:
     if trials.longest <= first_decision(pruner):
         return _too_short(pruner, trials.longest)
     count, key, cures = int(trials.count), "name", []
-    if pruner.name not in ("halving", "hyperband"):
+    if pruner.name not in ("halving", "hyperband", "asha"):
         least = LEAST_VALUES if trials.by_share else 1
         if pruner.startup_trials is not None and least < count <= _quorum(pruner):
             key, cures = "startup_trials", [f"set startup_trials to at most {count - 1}"]
@@ -102,6 +104,8 @@ def why_none(pruner: Pruner, trials: Trials) -> tuple[tuple[str, ...], str]:
 
 def _needs(pruner: Pruner, trials: Trials) -> str:
     """Return the words that say what a pruner compares a trial with."""
+    if pruner.name == "asha":
+        return "it compares a trial with earlier ones"
     if pruner.name in ("halving", "hyperband"):
         with_whom = f"{LEAST_VALUES} earlier ones" if trials.by_share else "earlier ones"
         with_whom += " of its bracket" if pruner.name == "hyperband" else ""
@@ -143,6 +147,15 @@ def _of_comparison(trials: Trials, first: int, quorum: int) -> float:
     whole = max(quorum, 1 if trials.baseline >= first else 2)
     spared = trials.baseline > first or able == reaching
     return max(0.0, min(trials.count - whole, able - spared))
+
+
+def _of_rungs(trials: Trials) -> float:
+    """Return how many trials ASHA can leave paused, at most: all that are no longer than its first rung train on.
+
+    The baseline does, too, and may be the best of all; else the best one goes on to its end.
+    """
+    spared = trials.baseline > SMALLEST_RESOURCE
+    return max(0.0, min(trials.count - 1, trials.at_least(SMALLEST_RESOURCE + 1) - spared))
 
 
 def brackets_of(name: str, pruner: Pruner, longest: int) -> Callable[[int], int]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from luthier.studies.asha import rungs_of
 from luthier.studies.documents import mapping_of, refuse
 from luthier.studies.foreign_specs import foreign_spec, program_in
 from luthier.studies.hyperparameters import AUTO
@@ -113,6 +114,11 @@ class StudySpec(SpecKeys):
     def _with_pruner_in_use(self) -> "StudySpec":
         """Return the spec without its pruner where that can end no trial: then it says the same as one without."""
         return self if self._can_prune() else self.model_copy(update={"pruner": Pruner(name="none")})
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The evaluations after which its trials may pause, ascending; none unless its pruner is asha."""
+        return rungs_of(self.pruner, self.max_steps)
 
     @property
     def measures_lengths(self) -> bool:

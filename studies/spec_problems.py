@@ -36,6 +36,10 @@ def spec_problems(spec: SpecKeys) -> Problems:
         problems += stopping_problems(spec.early_stopping, spec.objective, spec.pruner, spec.max_steps)
     if spec.origin is not None and spec.warm_start is not None:
         problems.append((("warm_start",), "and from both say what runs first: keep one of them"))
+    for key in ("patience", "expected_gain"):
+        if spec.pruner.name == "asha" and getattr(spec.budget, key) is not None:
+            text = "counts trials that have ended, and those that the pruner asha pauses have not: leave it out"
+            problems.append((("budget", key), f"{text}, or take another pruner"))
     return [*problems, *budget_problems(spec.budget)]
 
 

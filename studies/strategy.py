@@ -12,7 +12,7 @@ from luthier.studies.space import Space
 from luthier.studies.tasks import TASKS
 
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random", "grid"]
-PrunerName = Literal["median", "hyperband", "halving", "percentile", "patient", "none"]
+PrunerName = Literal["median", "hyperband", "halving", "asha", "percentile", "patient", "none"]
 
 # Random trials before a sampler's model, the baseline among them. They are Optuna's defaults: a density estimate or a
 # Gaussian process over fewer points is noise, and CMA-ES starts from a distribution of its own.
@@ -88,6 +88,7 @@ PRUNER_OPTIONS: dict[str, tuple[str, ...]] = {
     "percentile": ("startup_trials", "warmup_steps", "percentile"),
     "hyperband": ("reduction_factor",),
     "halving": ("reduction_factor",),
+    "asha": ("growth", "reduction_factor"),
     "patient": ("patience", "startup_trials", "warmup_steps"),
     "none": (),
 }
@@ -141,6 +142,11 @@ class Pruner(Document):
         f"Default: {PATIENCE}.",
     )
     reduction_factor: int | None = Field(None, ge=2, le=100, description=REDUCTION)
+    growth: Literal["none", "pasha"] | None = Field(
+        None,
+        exclude_if=lambda growth: growth is None,
+        description="asha: `pasha` trains further only while the ranking of trials still changes. Default: none.",
+    )
 
     @model_validator(mode="after")
     def _options(self) -> Self:

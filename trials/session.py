@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from luthier.studies.protocol import Decision
 from luthier.studies.wire import Metrics
 from luthier.trials.files import disk_problem
 
@@ -50,6 +51,18 @@ class Session(Protocol):
                 names that no other evaluation or attempt uses, because they may be sent much later.
             examples_per_second: Training speed in this attempt.
             peak_memory_bytes: The most memory that was in use.
+
+        Raises:
+            Ended: The trial is to end now.
+        """
+
+    def decided(self) -> Decision:
+        """Wait for the decision on the latest evaluation, however long the service is away, and return it.
+
+        At a rung a trial either pauses as it is then, or trains on: nothing may be trained meanwhile.
+
+        Returns:
+            `pause` or `continue`.
 
         Raises:
             Ended: The trial is to end now.

@@ -20,8 +20,9 @@ from luthier.service.api.views import data_view
 from luthier.service.dispatch import deletion
 from luthier.service.errors import Invalid, Problem, TooLarge, Unavailable, invalid, responses
 from luthier.service.lifecycle import transitions, warm_sources
-from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan
+from luthier.service.schemas import Fault, ModelPlan, PlanEstimates, PlanView, PrunerPlan, RungPlan
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.asha import planned_rungs
 from luthier.studies.external import NOTHING_TO_INSPECT
 from luthier.studies.first_trials import first_trials
 from luthier.studies.preset_remarks import preset_remarks
@@ -177,9 +178,11 @@ def _pruner(spec: StudySpec, space: Space) -> PrunerPlan:
     """Return what the spec's pruner can do among the trials of its resolved space."""
     trials = spec.possible_trials(space)
     count = None if math.isinf(trials.count) else int(trials.count)
+    planned = planned_rungs(spec.pruner, trials.count, trials.longest)
     return PrunerPlan(
         name=spec.pruner.name,
         trials=count,
         prunable_trials=prunable_trials(spec.pruner, trials),
         note=comparison_note(spec.pruner, trials),
+        rungs=[RungPlan(step=rung.step, trials=rung.trials) for rung in planned],
     )

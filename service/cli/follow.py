@@ -116,6 +116,8 @@ class _Untold:
         unfinished = {trial.number for trial in running}
         if study.counts.queued:
             unfinished |= {trial.number for trial in self._client.trials(self._name, "queued")}
+        if study.counts.paused:
+            unfinished |= {trial.number for trial in self._client.trials(self._name, "paused")}
         trials = self._read(self._numbers - unfinished)
         if study.state is not StudyState.QUEUED:  # until then the baseline is missing
             self._numbers -= self._numbers - unfinished - {trial.number for trial in trials}
@@ -193,9 +195,10 @@ def done(study: StudyView) -> int:
 
 
 def progress(study: StudyView) -> str:
-    """Return a study's counts as `5/16 trials done, 1 running, 2 pruned, 0 failed`."""
+    """Return a study's counts as `5/16 trials done, 1 running, 2 pruned, 0 failed`; paused ones where there are any."""
     total = StudySpec.model_validate(study.spec).budget.trials
     parts = [f"{done(study)}{f'/{total}' if total else ''} trials done", f"{study.counts.running} running"]
+    parts += [f"{study.counts.paused} paused"] if study.counts.paused else []
     parts += [f"{study.counts.pruned} pruned", f"{study.counts.failed} failed"]
     return ", ".join(parts)
 

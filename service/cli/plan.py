@@ -99,7 +99,17 @@ def prunable(pruner: "PrunerPlan") -> str:
 def _pruner_facts(pruner: "PrunerPlan | None") -> dict[str, str | None]:
     if pruner is None:
         return {}
-    return {"trials that the pruner could end": prunable(pruner), "what it compares": pruner.note}
+    return {
+        "trials that the pruner could end": prunable(pruner),
+        "what it compares": pruner.note,
+        "trials pause": rungs(pruner),
+    }
+
+
+def rungs(pruner: "PrunerPlan") -> str | None:
+    """Return where trials pause, as `after evaluation 1 (16 trials), 3 (5 trials)`; None where they do not."""
+    told = [f"{rung.step}" + (f" ({about} trials)" if (about := rung.trials) else "") for rung in pruner.rungs]
+    return f"after evaluation {', '.join(told)}" if told else None
 
 
 def values(dimension: Any) -> str:

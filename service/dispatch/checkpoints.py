@@ -9,10 +9,10 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from luthier.service.dispatch.core import Core
-from luthier.service.lifecycle import transitions, winner
+from luthier.service.lifecycle import winner
 from luthier.service.storage.file_store import FileStore
 from luthier.service.storage.tables import AssignmentRow, StudyRow
-from luthier.studies.protocol import TRAINING, AssignmentKind, Outcome, Report
+from luthier.studies.protocol import FINISHED, TRAINING, AssignmentKind, Outcome, Report
 from luthier.studies.wire import FileRef
 
 
@@ -46,7 +46,7 @@ def forget_superseded(session: Session, study: StudyRow) -> list[AssignmentRow]:
     with_files = select(AssignmentRow).where(
         AssignmentRow.study_id == study.id,
         AssignmentRow.kind.in_(TRAINING),
-        AssignmentRow.state.not_in(transitions.ACTIVE),
+        AssignmentRow.state.in_(FINISHED),
         AssignmentRow.best.is_not(None) | AssignmentRow.resume.is_not(None),
     )
     superseded = [row for row in session.scalars(with_files) if row.id not in ids_to_keep]

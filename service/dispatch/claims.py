@@ -27,7 +27,7 @@ from luthier.service.dispatch.search_openings import PATIENCE_SECONDS, SearchOpe
 from luthier.service.dispatch.search_pool import resolved_space
 from luthier.service.dispatch.work_order import Order, of_others, work_order
 from luthier.service.errors import Unavailable
-from luthier.service.lifecycle import absences, quarantine, second_tries, study_rows, transitions
+from luthier.service.lifecycle import absences, promotions, quarantine, second_tries, study_rows, transitions
 from luthier.service.storage import shares
 from luthier.service.storage.database import is_passing
 from luthier.service.storage.tables import AssignmentRow, StudyRow
@@ -257,9 +257,11 @@ class Claims(QueuedClaims):
             drawn: the trial; None: the space is exhausted, and the study's search ends.
 
         Returns:
-            Its row, queued; None where there is none.
+            Its row, queued; None where there is none; the search goes on while paused trials may.
         """
         if drawn is None:
+            if promotions.are_left(session, self.core.leases, study):
+                return None
             size = resolved_space(study).size()
             what = "nothing new was found in it" if size is None else f"all of its {size} configurations were run"
             text = f"The space is exhausted: {what}."

@@ -149,6 +149,7 @@ class OpenSearches:
             study.search_name,
             [] if study.inspection is None else known_good(study.spec, study.inspection, study.first_budget),
             _costs(study),
+            lambda: search_repair.paused(self._database, study.id, search),
         )
         search.count()
         return search

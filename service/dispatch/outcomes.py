@@ -16,6 +16,7 @@ from luthier.service.dispatch.core import Core
 from luthier.service.errors import Stale, invalid
 from luthier.service.lifecycle import (
     absences,
+    promotions,
     retraining,
     second_tries,
     study_rows,
@@ -43,6 +44,8 @@ from luthier.studies.protocol import (
 Also = Callable[[Session, StudyRow, AssignmentRow], None]
 """also(session, study, assignment): a further change of a held assignment's row, within its message's transaction."""
 NO_REASON = DataProblem(message="The worker gave no reason.")
+MOST_PAUSES = 5  # attempts after which a trial that brings no file need not pause any more
+NO_FILE = "It was to pause, and has no file to go on from."
 NO_SCORE = "The trial ended without a finite score."
 
 
@@ -86,13 +89,13 @@ class Outcomes:
             is_away = outcome.status == "failed" and outcome.reason is Reason.AWAY
             if is_away:
                 outcome = absences.note(session, self.core.database, study, row, outcome)
-            elif outcome.status in ("complete", "pruned"):
+            elif outcome.status in ("complete", "pruned", "paused"):
                 absences.note_success(study, row.worker)
             if not is_away and self.core.judges_workers:
                 outcome = second_tries.judged(session, self.core.presence, study, row, outcome)
             if outcome.micro_batch is not None:
                 study.micro_batch = min(study.micro_batch or outcome.micro_batch, outcome.micro_batch)
-            charged = row.gpu_seconds_charged or 0.0
+            charged, replaced = row.gpu_seconds_charged or 0.0, row.resume
             state = self._end(session, row, outcome)
             if row.kind not in USES:
                 shares.charge(session, study, (row.gpu_seconds_charged or 0.0) - charged)
@@ -110,7 +113,11 @@ class Outcomes:
             baseline_files.remove(self.core.store, study.id, study.model.assignment)
             if study.spec.confirm is not None and study.spec.confirm.average:
                 member_files.remove(self.core.store, study.id, study.model.assignment)
-        if row.kind in TRAINING and state is not TrialState.QUEUED:
+        if state is TrialState.PAUSED:
+            self.core.searches.catch_up(study, row)
+            if replaced is not None and outcome.resume is not None and replaced.name != outcome.resume.name:
+                self.core.store.drop(study.id, row.id, [replaced])
+        if row.kind in TRAINING and state in FINISHED:
             if row.kind == AssignmentKind.TRAIN:
                 self.core.searches.tell(study, row)
             superseded.append(row)
@@ -129,6 +136,8 @@ class Outcomes:
         if outcome.status in ("released", "lost"):
             lost = outcome.status == "lost"
             return self.core.leases.release(session, row, lost, problem.message, seconds=seconds)
+        if outcome.status == "paused":
+            return self._pause(session, row, outcome, seconds)
         state = TrialState(outcome.status)
         asked = row.stop_requested and outcome.reason is Reason.BUDGET  # the worker was told to end, and not why
         columns: dict[str, Any] = {
@@ -158,6 +167,22 @@ class Outcomes:
             columns |= found
         self.core.leases.end(session, row, state, **columns)
         return state
+
+    def _pause(self, session: Session, row: AssignmentRow, outcome: Outcome, seconds: float) -> TrialState:
+        """Let a held trial wait for its promotion; queue it again where its file is not whole, or it is at no rung.
+
+        A trial whose file does not come again and again is let past its rung, so that it comes to an end.
+
+        Raises:
+            Stale: the lease is over.
+        """
+        study, ref = session.get_one(StudyRow, row.study_id), outcome.resume
+        may_pause = study.is_readable and promotions.may_pause(study, row)
+        if may_pause and ref is not None and self.core.store.has(row.study_id, row.id, ref):
+            return self.core.leases.pause(session, row, ref, seconds)
+        if may_pause and row.attempt >= MOST_PAUSES:
+            row.passed_rung = row.step
+        return self.core.leases.release(session, row, lost=False, error=NO_FILE, seconds=seconds)
 
     def _start_search(self, session: Session, study: StudyRow, row: AssignmentRow, outcome: Outcome) -> None:
         """Start a locked study that was inspected; without a usable inspection it fails before any trial."""

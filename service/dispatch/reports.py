@@ -15,7 +15,7 @@ from luthier.service.dispatch import checkpoints
 from luthier.service.dispatch.admission import evaluation_fits
 from luthier.service.dispatch.outcomes import Also, Outcomes
 from luthier.service.dispatch.placement import smaller_reservation
-from luthier.service.lifecycle import absences, retraining, study_rows, transitions, trial_time
+from luthier.service.lifecycle import absences, promotions, retraining, study_rows, transitions, trial_time
 from luthier.service.storage.changes import note_report
 from luthier.service.storage.database import changed_rows
 from luthier.service.storage.tables import AssignmentRow, ReportRow, StudyRow
@@ -85,6 +85,8 @@ class Reports(Outcomes):
                 decision = Decision.STOP
             elif prune:
                 decision = Decision.PRUNE
+            elif report.step in study.spec.rungs and self._pauses(study.id, row, report.step):
+                decision = Decision.PAUSE
         return Answer(decision=decision, lease_seconds=core.leases.lease_seconds_of(row))
 
     def _insert_report(self, session: Session, report: Report) -> bool:
@@ -158,6 +160,22 @@ class Reports(Outcomes):
             if seconds is not None and seconds > (held.seconds_expected or 0.0):
                 leases.expect(session, held, seconds)
             return seconds is None
+
+    def _pauses(self, study_id: int, row: AssignmentRow, step: int) -> bool:
+        """Return whether a trial pauses at a rung. In a transaction of its own, as the study's row is locked first.
+
+        Raises:
+            Stale: the lease is over.
+        """
+        leases = self.core.leases
+        with self.core.database.transaction() as session:
+            study = study_rows.lock_by_id(session, study_id)
+            if study is None or not study.is_readable:
+                return False
+            held = leases.lock_held(session, row.id, row.token or "")
+            pauses = promotions.pauses(session, study, held, step)
+            transitions.settle(session, leases, study)  # its score, or a higher rung, may let others go on
+        return pauses
 
     def _lower_micro_batch(self, study_id: int, micro_batch: int) -> None:
         """Let later assignments of the study train at most so many examples together.

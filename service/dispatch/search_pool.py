@@ -67,6 +67,12 @@ class SearchPool(OpenSearches):
                 return prune
         return False
 
+    def catch_up(self, study: StudyRow, row: AssignmentRow) -> None:
+        """Tell Optuna of the evaluations of a paused trial that it lacks; samplers learn from them meanwhile."""
+        if not self.faults.rests(study.id, Doing.TELL):
+            with self._isolated(study):
+                search_repair.replay_reports(self._database, self.get(study), row, row.step)
+
     def tell(self, study: StudyRow, row: AssignmentRow) -> None:
         """Tell Optuna how a trial ended, after the evaluations that it lacks; `mend` does so if the search raises."""
         if not self.faults.rests(study.id, Doing.TELL):

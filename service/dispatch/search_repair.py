@@ -57,6 +57,24 @@ def check_end(database: Database, search: Search, row: AssignmentRow) -> None:
             raise Contradicted(f"trial {row.number} has ended for Optuna, and is {state}")
 
 
+def paused(database: Database, study_id: int, search: Search) -> frozenset[int]:
+    """Return the numbers of the trials that are paused now, once Optuna has all of their evaluations.
+
+    A service ended between our rows and Optuna's, perhaps another one than this.
+    """
+    with database.reading() as session:
+        rows = session.scalars(
+            select(AssignmentRow).where(
+                AssignmentRow.study_id == study_id,
+                AssignmentRow.kind == AssignmentKind.TRAIN,
+                AssignmentRow.state == TrialState.PAUSED,
+            )
+        ).all()
+    for row in rows:
+        replay_reports(database, search, row, row.step)
+    return frozenset(row.number for row in rows)
+
+
 def forgotten(database: Database, study_id: int) -> frozenset[int]:
     """Return the numbers of the trials from which a search must learn nothing: a user deleted them, or none ever ran.
 

@@ -41,7 +41,7 @@ def find(session: Session, study: StudyRow, number: int, lock: bool = False) -> 
 
 
 def stop(core: Core, name: str, number: int) -> None:
-    """Have a trial end at its next evaluation, complete with its best; one that is queued ends at once.
+    """Have a trial end at its next evaluation, complete with its best; one that is queued or paused ends at once.
 
     A queued trial without an evaluation has nothing to keep: it is cancelled. A repeated call changes nothing.
 
@@ -80,6 +80,8 @@ def retry(core: Core, name: str, number: int) -> Added:
     if row.state not in AGAIN:
         if row.state == TrialState.COMPLETE:
             cure = f"to run its configuration once more, add it with the seed {row.seed} or another"
+        elif row.state == TrialState.PAUSED:
+            cure = "it goes on once it is among the best of its rung; stop it to end it with the score that it has"
         else:
             cure = "stop it first"
         raise Conflict(f"Trial {number} of {name} is {row.state}; {cure}.")
@@ -104,11 +106,11 @@ def delete(core: Core, name: str, number: int) -> None:
         row = find(session, study, number, lock=True)
         _check_deletable(session, study, row)
         had_ended = study.state in ENDED
-        was_queued = row.state == TrialState.QUEUED
+        was_waiting = row.state in (TrialState.QUEUED, TrialState.PAUSED)
         if not core.leases.erase(session, row):
             raise Conflict(f"Trial {number} of {name} is running; stop it first (POST .../trials/{number}/stop).")
         transitions.settle(session, core.leases, study)
-    if was_queued:
+    if was_waiting:
         core.searches.tell(study, row)  # Optuna takes it for running
     core.searches.forget_trial(study.id, number)
     core.store.remove_assignment(study.id, row.id)

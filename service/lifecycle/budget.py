@@ -86,12 +86,14 @@ class Limit:
         message: the sentence for its user.
         stop_at_next_evaluation: running trials end at their next evaluation; False: they train to their end.
         error: the sentence again, where the study fails.
+        is_of_trials: all trials were drawn, and none runs; paused ones may go on.
     """
 
     state: StudyState
     message: str
     stop_at_next_evaluation: bool = True
     error: str | None = None
+    is_of_trials: bool = False
 
 
 def find_limit(session: Session, database: Database, study: StudyRow, counts: TrialCounts) -> Limit | None:
@@ -112,7 +114,7 @@ def find_limit(session: Session, database: Database, study: StudyRow, counts: Tr
         return Limit(StudyState.COMPLETED, f"The {budget.gpu_seconds:g} GPU seconds are used up.")
     if budget.trials is not None and counts.spent >= budget.trials and not counts.active:
         message = f"All {budget.trials} trials of the budget are done."
-        return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False)
+        return Limit(StudyState.COMPLETED, message, stop_at_next_evaluation=False, is_of_trials=True)
     row = patience.row_that_is_over(session, study)
     if row is not None:
         message = f"{row.length} trials in a row had no better score than trial {row.best}: the patience is over."

@@ -127,7 +127,7 @@ def _used_up(session: Session, leases: Leases, study: StudyRow, budget: Budget) 
     ended = study.state in ENDED
     until = study.finished_at if ended and study.finished_at is not None else leases.database.time(session)
     used: dict[str, float] = {
-        "trials": counts.spent if ended else counts.spent - counts.active,
+        "trials": counts.spent if ended else counts.spent - counts.active - counts[TrialState.PAUSED],
         "wall_clock_seconds": wall_clock_seconds(study, until),
         "gpu_seconds": counts.gpu_seconds,
         "failures": counts[TrialState.FAILED],

@@ -38,7 +38,7 @@ def judged(session: Session, presence: Presence, study: StudyRow, row: Assignmen
     """
     if study.external or row.worker is None or outcome.status == "released":
         return outcome
-    if outcome.status in ("complete", "pruned"):
+    if outcome.status in ("complete", "pruned", "paused"):
         is_well = outcome.reason is not Reason.DIVERGED and not (row.kind in TRAINING and row.value is None)
         if is_well:
             _note_success(session, presence, row)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from luthier.service.access import projects
-from luthier.service.lifecycle import datasets, failing_studies, no_winner, winner
+from luthier.service.lifecycle import datasets, failing_studies, no_winner, promotions, winner
 from luthier.service.lifecycle.budget import TrialCounts, find_limit
 from luthier.service.lifecycle.notices import queue_notice
 from luthier.service.storage import shares
@@ -167,6 +167,11 @@ def settle(session: Session, leases: Leases, study: StudyRow) -> TrialCounts | N
         counts = TrialCounts.of(session, study.id)
         limit = find_limit(session, leases.database, study, counts)
         limit = limit or failing_studies.find_limit(session, leases.database, study, counts)
+        if counts[TrialState.PAUSED] and (limit is None or limit.is_of_trials):
+            if study.state != StudyState.RUNNING:  # a paused study: they may go on once it is resumed
+                return counts
+            if promotions.go_on(session, leases, study, counts, is_drawn_up=limit is not None):
+                return TrialCounts.of(session, study.id)
         if limit is None:
             return counts
         end_search(study, limit.state, limit.message, limit.stop_at_next_evaluation, limit.error)
@@ -186,6 +191,7 @@ def _approach_end(session: Session, leases: Leases, study: StudyRow) -> None:
     )
     if session.scalar(active):
         return
+    promotions.end_paused(session, leases, study)
     best = winner.best_trial(session, study)
     if best is None:
         _finish_without_winner(session, leases.database, study)

@@ -27,7 +27,7 @@ from luthier.service.schemas.fleet import (
 )
 from luthier.service.schemas.listing import Page
 from luthier.service.schemas.noise import GainView, IntervalView
-from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan
+from luthier.service.schemas.plans import ModelPlan, PlanEstimates, PlanView, PrunerPlan, RungPlan
 from luthier.service.schemas.problems import Fault, ProblemView, faults_of
 from luthier.service.schemas.projects import ProjectLimits, ProjectView
 from luthier.service.schemas.schedules import ChampionView, RunView, ScheduleView
@@ -75,6 +75,7 @@ __all__ = [
     "QuarantineView",
     "ResumeView",
     "RunView",
+    "RungPlan",
     "ScheduleView",
     "SplitPreview",
     "StepView",

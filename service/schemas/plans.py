@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat
 
 from luthier.service.schemas.data import DataView
 from luthier.studies.depth_scores import DepthProbe
@@ -46,6 +46,19 @@ class PlanEstimates(BaseModel):
     batch_sizes: list[BatchFit] = []
 
 
+class RungPlan(BaseModel):
+    """A rung of the pruner asha: an evaluation at which trials pause, unless they are among the best there.
+
+    Attributes:
+        step: the evaluation.
+        trials: how many come to it where scores arrive in no order, and more where later trials are better; null where
+            the number of trials has no limit.
+    """
+
+    step: int
+    trials: int | None = None
+
+
 class PrunerPlan(BaseModel):
     """What the pruner of a spec can do.
 
@@ -54,12 +67,14 @@ class PrunerPlan(BaseModel):
         trials: the study's trials, at most; null where neither its budget nor its space limits them.
         prunable_trials: those of them that it can end early, at most; null where `trials` is. It is 0 for no pruner.
         note: about how many have others to be compared with, as a sentence; null where lengths do not matter.
+        rungs: ascending; of the pruner asha only.
     """
 
     name: str
     trials: int | None = None
     prunable_trials: int | None = None
     note: str | None = None
+    rungs: list[RungPlan] = Field([], exclude_if=lambda rungs: not rungs)
 
 
 class PlanView(BaseModel):

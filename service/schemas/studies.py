@@ -18,6 +18,7 @@ class Counts(BaseModel):
 
     queued: int = 0
     running: int = 0
+    paused: int = 0
     complete: int = 0
     pruned: int = 0
     failed: int = 0
@@ -150,7 +151,7 @@ class StudyView(BaseModel):
         ended = self.done_trials
         total = self.spec.get("budget", {}).get("trials")
         told = [f"{ended}{f'/{total}' if total else ''} trials done"]
-        told += [f"{count} {word}" for word, count in (("running", counts.running), ("failed", counts.failed)) if count]
+        told += [f"{count} {word}" for word in ("running", "paused", "failed") if (count := getattr(counts, word))]
         if self.best is not None:
             metric = self.spec.get("objective", {}).get("metric", "score")
             told.append(f"best {metric} {self.best.value:.4f} (trial {self.best.trial})")

@@ -90,7 +90,7 @@ class Assignments:
         self._returned(session, guard.values(finished_at=self.database.now(), **columns))
 
     def stop(self, session: Session, row: AssignmentRow) -> bool:
-        """Have a trial that runs end at its next report, or end one that is queued now; return False when it has ended.
+        """Have a trial that runs end at its next report, or end one that waits now; return False when it has ended.
 
         The caller's transaction has locked the row, and its study's before.
         """
@@ -105,6 +105,29 @@ class Assignments:
         if stopped is not None:
             note_assignment(session, stopped)
         return stopped is not None
+
+    def promote(self, session: Session, row: AssignmentRow, passed_rung: int) -> bool:
+        """Queue a paused trial again, to go on from its file; return False when it is not paused.
+
+        Args:
+            session: the caller's transaction, which holds the study's row.
+            row: the trial.
+            passed_rung: the rung at which it pauses no more, nor at those before.
+        """
+        columns = {"state": TrialState.QUEUED, "worker": None, "token": None, "passed_rung": passed_rung}
+        return self._leave_pause(session, row, columns)
+
+    def end_paused(self, session: Session, row: AssignmentRow, state: TrialState, reason: Reason | None) -> bool:
+        """End a paused trial of a locked study that goes on no more; return False when it is not paused."""
+        columns = {"state": state, "reason": reason, "finished_at": self.database.now(), "resume": None}
+        return self._leave_pause(session, row, columns)
+
+    def _leave_pause(self, session: Session, row: AssignmentRow, columns: dict[str, Any]) -> bool:
+        guard = update(AssignmentRow).where(AssignmentRow.id == row.id, AssignmentRow.state == TrialState.PAUSED)
+        changed = self._returned(session, guard.values(**columns))
+        if changed is not None:
+            note_assignment(session, changed)
+        return changed is not None
 
     def erase(self, session: Session, row: AssignmentRow) -> bool:
         """Empty the row of a trial that a user deletes, and delete its reports; return False when it is running.
@@ -141,7 +164,7 @@ class Assignments:
                 work that was given back, repetitions, evaluations and uses of a winner stay.
             why: a sentence for those who wait for a use of the winner, as a study's own message tells of the rest.
         """
-        states = [TrialState.QUEUED, TrialState.RUNNING] if started else [TrialState.QUEUED]
+        states = [TrialState.QUEUED, TrialState.RUNNING, TrialState.PAUSED] if started else [TrialState.QUEUED]
         unended = select(AssignmentRow.id).where(AssignmentRow.study_id == study_id, AssignmentRow.state.in_(states))
         if not started:
             unended = unended.where(

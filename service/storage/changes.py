@@ -17,7 +17,7 @@ from luthier.studies.protocol import USES, AssignmentKind
 
 NOTED = (AssignmentRow.id, AssignmentRow.study_id, AssignmentRow.kind, AssignmentRow.number)  # what a note needs
 UNTOLD = frozenset(
-    {"ask_token", "ask_expires_at", "micro_batch", "hold_after_inspection", "idle_seconds", "first_budget"}
+    {"ask_token", "ask_expires_at", "micro_batch", "hold_after_inspection", "idle_seconds", "first_budget", "top_rung"}
 )  # of a study; no view has it
 PENDING = "luthier_changes"  # the key of a session's notes
 

@@ -25,6 +25,7 @@ from luthier.service.storage.deadlines import Deadlines
 from luthier.service.storage.reservation import Reservation
 from luthier.service.storage.tables import AssignmentRow
 from luthier.studies.protocol import FINISHED, Outcome, Reason, TrialState
+from luthier.studies.wire import FileRef
 
 STALE = "This lease is over: the assignment was given to another worker or ended. Drop the work."
 
@@ -34,7 +35,8 @@ class Leases(Deadlines):
     """The leases on all assignments: their holders and their deadlines.
 
     States: `queued -> running -> complete | pruned | failed | cancelled`; `running -> queued` when a worker gives the
-    work back, disappears, or does not renew in time; `failed -> queued` for an evaluation that a user resumes.
+    work back, disappears, or does not renew in time; `failed -> queued` for an evaluation that a user resumes;
+    `running -> paused -> queued | complete | pruned | cancelled` for a trial that waits at a rung.
 
     Transactions: each method runs inside the caller's transaction and commits nothing.
 
@@ -187,6 +189,30 @@ class Leases(Deadlines):
         columns["gpu_seconds_charged"] = self._used(columns)
         self._change_held(session, row.id, row.token, columns)
 
+    def pause(self, session: Session, row: AssignmentRow, resume: FileRef, seconds: float) -> TrialState:
+        """Let a held trial wait at its rung, without a worker; one that a user had asked to stop ends.
+
+        Args:
+            session: the caller's transaction, which has locked the row.
+            row: the trial, as `lock_held` returned it.
+            resume: the file from which it goes on, which is whole in the store.
+            seconds: how long the worker says it was busy with this attempt.
+
+        Returns:
+            The new state: paused; ended, where a user had asked to stop it. The token stays, as for `end`.
+
+        Raises:
+            Stale: the lease is over.
+        """
+        columns: dict[str, Any] = {"deadline": None, "received": True, "seconds": self._possible(seconds)}
+        columns["gpu_seconds_charged"] = self._used(columns)
+        state, more = TrialState.PAUSED, {"resume": resume, "resume_step": row.step}
+        if row.stop_requested:
+            state, more = self._stopped(row)
+            del more["token"]
+        self._change_held(session, row.id, row.token, columns | more | {"state": state})
+        return state
+
     def release(
         self,
         session: Session,
@@ -237,7 +263,7 @@ class Leases(Deadlines):
     def is_recorded(self, session: Session, outcome: Outcome) -> bool:
         """Return whether this outcome was recorded before: a worker repeats it when the answer did not arrive."""
         row = session.get(AssignmentRow, outcome.id)
-        return row is not None and row.token == outcome.token and row.state in FINISHED
+        return row is not None and row.token == outcome.token and row.state in FINISHED | {TrialState.PAUSED}
 
     def _change_held(
         self, session: Session, assignment_id: int, token: str | None, columns: dict[str, Any]

@@ -108,6 +108,7 @@ class StudyRow(OfProject, Base):
     virtual_start: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
     """That number just before its latest trial was handed out; the latest of all is the time of that clock."""
     served_at: Mapped[float | None] = mapped_column(Double)  # when its latest trial was handed out
+    top_rung: Mapped[int | None]  # place of the first rung that no trial passes; None: as at the start (`asha.py`)
 
     @property
     def search_name(self) -> str:
@@ -188,6 +189,8 @@ class AssignmentRow(Base):
     request_digest: Mapped[str | None] = mapped_column(String(64))  # of that request's body
     doubt: Mapped[Doubt | None] = mapped_column(PydanticText(Doubt))  # who failed at it, so that another one tries it
     own_checkpoint: Mapped[str | None] = mapped_column(Text)  # where a user's own trainer says that it can continue
+    passed_rung: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The last rung, an evaluation, that it was let past for good: it pauses at none up to there."""
 
     __table_args__ = (
         UniqueConstraint("study_id", "kind", "number"),

@@ -128,6 +128,20 @@ class Draw:
         return rng.choice([params for params in every if space.key(params) not in taken])
 
 
+def as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial that waits at a rung as one that was pruned there.
+
+    It has all of its evaluations, and nobody trains it: as a running one it would keep the sampler away from its
+    configuration, as if that were bad, and nothing would be learned from it.
+    """
+    if trial.state.is_finished():
+        return trial
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    shown.values = None if trial.last_step is None else [trial.intermediate_values[trial.last_step]]
+    return shown
+
+
 def is_infeasible(trial: FrozenTrial) -> bool:
     """Return whether the trial diverged or did not fit in memory."""
     return any(value > 0 for value in trial.constraints.values())

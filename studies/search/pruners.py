@@ -1,6 +1,7 @@
 """The pruners that a spec can name, which end trials early.
 
-`pruning.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial.
+`pruning.py` asks one at each report. Steps are counted from 1; a step is the same amount of data in every trial. asha
+is none of Optuna's: it pauses trials, by the service's own rows (`service/lifecycle/promotions.py`).
 """
 
 import copy

@@ -25,7 +25,7 @@ from luthier.studies.hyperparameters import Params
 from luthier.studies.protocol import Reason, TrialState
 from luthier.studies.search.cost_aware import price_of, seconds_noted
 from luthier.studies.search.distributions import searched
-from luthier.studies.search.drawing import Draw
+from luthier.studies.search.drawing import Draw, as_pruned
 from luthier.studies.search.pruners import make_pruner
 from luthier.studies.search.pruning import OWN_SEED, is_probe, is_pruned
 from luthier.studies.search.restoring import PRUNED_AT, KnownTrial, end_of, restore
@@ -61,6 +61,7 @@ class Search:
         name: str | None = None,
         first: Sequence[Params] = (),
         costs: Costs | None = None,
+        paused: Callable[[], Collection[int]] = tuple,
     ) -> None:
         """Open the study of this name in the storage, or create it.
 
@@ -76,6 +77,8 @@ class Search:
             name: The study's in the storage; None: `spec.name`. What is drawn and pruned does not depend on it.
             costs: What is known of its trials' seconds before any has ended; None: nothing. Only a study that weighs
                 seconds asks.
+            paused: Returns the numbers of the trials that wait at a rung, with all of their evaluations stored: the
+                sampler sees them as pruned there. It is asked before each draw of a study whose trials pause.
         """
         name = spec.name if name is None else name
         self.spec = spec
@@ -83,6 +86,7 @@ class Search:
         self._space = space
         self._first = tuple(first)
         self._costs = costs
+        self._read_paused = paused
         with writing():
             optuna.create_study(
                 storage=storage,
@@ -148,9 +152,13 @@ class Search:
         return self._draw(number, trials).around(given, set(self._trials.keys(trials).values()))
 
     def _draw(self, number: int, trials: list[FrozenTrial]) -> Draw:
-        """Return the drawing of trial `number`, after these trials."""
-        price = price_of(self.spec, self._space, self._costs, trials)
-        return Draw(self.spec, self._space, number, self._storage, self._trials.study_id, trials, price)
+        """Prepare to draw trial `number` after these trials."""
+        paused = set(self._read_paused()) if self.spec.rungs else set()
+        if paused:  # their last evaluations may only just have been stored
+            trials = self._trials.before(number)
+        shown = [as_pruned(trial) if trial.number in paused else trial for trial in trials]
+        price = price_of(self.spec, self._space, self._costs, shown)
+        return Draw(self.spec, self._space, number, self._storage, self._trials.study_id, shown, price)
 
     def enqueue(
         self, number: int, params: Params, seed: int | None = None, request: Mapping[str, Any] | None = None

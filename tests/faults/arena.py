@@ -29,6 +29,7 @@ from tests.support.waiting import until
 
 ENDED = ("completed", "stopped", "cancelled", "failed")
 WORKERS = {"scripted": 5, "parents": 3, "real": 2}
+ASHA = 0.3  # of the studies: their trials pause at rungs
 PATIENCE_SECONDS = 300.0  # until something that must happen is taken for never to happen
 
 
@@ -145,6 +146,7 @@ class Arena:
             document = real_spec(self.templates.tiny, name, **changes)
             document["space"] |= {"epochs": 1}
         else:
+            changes |= {"pruner": {"name": "asha", "reduction_factor": 2}} if self.chance.random() < ASHA else {}
             document = spec(name, **changes, **({"resources": {"gpus": 0.5}} if self.uses_gpus else {}))
         answer = self.send("POST", "/v1/studies", json=document)
         assert answer.status_code in (200, 201), answer.text

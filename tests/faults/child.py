@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.results import Evaluation, Inspection
 from luthier.studies.wire import FileRef
 from luthier.trials.child import __main__ as run
@@ -75,7 +75,9 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
     first, best_value = checkpoint.step, checkpoint.best_value
     if any(not is_whole(session.folder, ref) for ref in (checkpoint.resume, checkpoint.best)):
         first, best_value = 0, None  # as the product's own: an attempt whose files are damaged starts over
-    for step in range(first + 1, int(params["epochs"]) * assignment.spec.evaluations_per_epoch + 1):
+    ended = {"reason": None, "examples_per_second": 12.5, "peak_memory_bytes": 99}
+    last = int(params["epochs"]) * assignment.spec.evaluations_per_epoch
+    for step in range(first + 1, last + 1):
         until = time.monotonic() + STEP_SECONDS
         while time.monotonic() < until:
             session.poll()
@@ -88,8 +90,12 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
             best_value = value
             with_room(session, lambda path=best, step=step: path.write_bytes(b"weights %d" % step * 100))
         metrics = {"accuracy": value, "loss": 0.1}
-        session.report(step=step, metrics=metrics, resume=resume, best=best if best.exists() else None)
-    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+        waits = step in assignment.spec.rungs and step < last and assignment.kind is AssignmentKind.TRAIN
+        sent = None if waits else resume  # a worker elsewhere removes what it has sent
+        session.report(step=step, metrics=metrics, resume=sent, best=best if best.exists() else None)
+        if waits and session.decided() is Decision.PAUSE:
+            return SimpleNamespace(status="paused", resume=resume, **ended)
+    return SimpleNamespace(status="complete", resume=None, **ended)
 
 
 def is_whole(folder: Path, ref: FileRef | None) -> bool:

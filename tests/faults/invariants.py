@@ -22,6 +22,8 @@ ALLOWED = {
         *(("running", end) for end in FINISHED),
         ("queued", "cancelled"),
         ("queued", "failed"),
+        ("running", "paused"),
+        *(("paused", after) for after in ("queued", "complete", "pruned", "cancelled")),
     },
     "luthier_study": {
         (None, "queued"),
@@ -50,6 +52,8 @@ def budget_is_met(evidence: Evidence) -> Iterator[str]:
             yield f"{study.name} has the trials {[row.number for row in trials]}, not {evidence.trials}"
         for row in trials:
             if _has_lost_all(evidence, row):
+                continue
+            if row.state == "pruned" and row.reason is None and parsed(study.spec)["pruner"]["name"] == "asha":
                 continue
             if row.state not in FINISHED or (row.state != "complete" and row.reason not in evidence.excused):
                 yield f"trial {row.number} of {study.name} is {row.state}: {row.reason} {row.error}"
@@ -117,13 +121,13 @@ def rows_are_optunas(evidence: Evidence) -> Iterator[str]:
 
 
 def evaluations_are_whole(evidence: Evidence) -> Iterator[str]:
-    """A complete trial has each of its evaluations, from the first to the last, once."""
+    """A complete or pruned trial has each of its evaluations, from the first to the last, once."""
     for study in evidence.studies:
         for row in evidence.trials_of(study):
             steps = sorted(evidence.metrics.get(row.id, {}))
             if evidence.may_lack:
                 steps = list(range(1, max(steps, default=0) + 1))
-            if row.state == "complete" and steps != list(range(1, len(steps) + 1)):
+            if row.state in ("complete", "pruned") and steps != list(range(1, len(steps) + 1)):
                 yield f"trial {row.number} of {study.name} has the evaluations {steps}"
             if row.state == "complete" and row.step != len(steps):
                 yield f"trial {row.number} of {study.name} is at {row.step} and has {len(steps)} evaluations"
@@ -132,7 +136,7 @@ def evaluations_are_whole(evidence: Evidence) -> Iterator[str]:
 def nothing_is_held(evidence: Evidence) -> Iterator[str]:
     """Nobody holds anything once all has ended; and the dead held nothing for more than two leases."""
     for row in evidence.assignments:
-        if row.state in ("running", "queued"):
+        if row.state in ("running", "queued", "paused"):
             yield f"assignment {row.id} ({row.kind}) is {row.state}, held by {row.worker}"
     yield from evidence.held
 

@@ -4,6 +4,7 @@ act     ok | hang | die | oom | error | bad_data | full | exit | quiet (reports 
         deaf (for 2 s in one call of C, in which no other Python code of this process runs) |
         eat (memory, without end) | large (one file, without end) | files (of temporary data, without end)
 steps   evaluations reported (default 1), `pause` seconds after each
+waits   for the decision on each of them, and obeys one to pause
 loss    of every evaluation (default NaN), and `scores` more of them
 fits    examples that fit in memory together, as if more had not
 sleeper starts a process of its own, whose number goes to this file
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from luthier.studies.protocol import Assignment, AssignmentKind
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision
 from luthier.studies.results import Evaluation, Inspection
 from luthier.trials.child import __main__ as run
 from luthier.trials.child import connection
@@ -78,7 +79,11 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         best.write_bytes(b"best %d" % step)
         metrics = {"accuracy": 0.5 + step / 100, "loss": float(params.get("loss", "nan"))}
         metrics |= {f"m{i}": 0.5 for i in range(int(params.get("scores", 0)))}
-        session.report(step=step, metrics=metrics, resume=resume, best=best)
+        session.report(step=step, metrics=metrics, resume=None if "waits" in params else resume, best=best)
+        if "waits" in params and session.decided() is Decision.PAUSE:
+            return SimpleNamespace(
+                status="paused", reason=None, examples_per_second=1.0, peak_memory_bytes=9, resume=resume
+            )
         until = time.monotonic() + float(params.get("pause", 0))
         while time.monotonic() < until:
             session.poll()
@@ -87,7 +92,7 @@ def train(assignment: Assignment, session: Session, warm: SimpleNamespace) -> Si
         Path(str(params["ended"])).touch()
     end_as(act, session)
     save()
-    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99)
+    return SimpleNamespace(status="complete", reason=None, examples_per_second=12.5, peak_memory_bytes=99, resume=None)
 
 
 def end_as(act: str, session: Session) -> None:

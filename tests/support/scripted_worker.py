@@ -141,7 +141,9 @@ class ScriptedWorker:
             decision = self.report(a, step, value, **files)
             if decision is not Decision.CONTINUE:
                 break
-        if steps is None:
+        if steps is None and decision is Decision.PAUSE:
+            self.finish(a, "paused", seconds=1.0, resume=files["resume"])
+        elif steps is None:
             self.finish(a, "pruned" if decision is Decision.PRUNE else "complete", seconds=1.0)
             if a.kind is AssignmentKind.TRAIN:
                 self.trained.append(a.number or 0)

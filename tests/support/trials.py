@@ -32,8 +32,11 @@ class Memory:
     def report(self, **told: Any) -> None:
         self.reports.append(told)
         decision = self.decide(told["step"])
-        if decision is not Decision.CONTINUE:
+        if decision not in (Decision.CONTINUE, Decision.PAUSE):
             raise Ended(decision)
+
+    def decided(self) -> Decision:
+        return self.decide(self.reports[-1]["step"])
 
     def poll(self) -> None:
         self.polls += 1

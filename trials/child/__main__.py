@@ -20,7 +20,7 @@ from luthier.studies.text import one_line
 from luthier.trials.child.connection import PipedSession, SessionLog, WorkerConnection, finite, storable
 from luthier.trials.child.messages import End, Ready, Result, Unfit
 from luthier.trials.errors import Away, BadData, CannotWork, DamagedFile, Ended, NotReproduced
-from luthier.trials.files import disk_problem, size_problem
+from luthier.trials.files import disk_problem, file_ref, size_problem
 from luthier.trials.memory import give_back_gpu_memory, limit_gpu_memory, out_of_memory, resident_bytes, told_limit
 from luthier.trials.paths import set_project, set_uploaded
 from luthier.trials.session import Session, with_room
@@ -196,6 +196,7 @@ def _result(product: "Product") -> Result:
         status=product.status,
         reason=product.reason,
         examples_per_second=finite(product.examples_per_second),
+        resume=None if product.resume is None else file_ref(product.resume),
         peak_memory_bytes=product.peak_memory_bytes,
     )
 

@@ -23,6 +23,7 @@ from luthier.trials.files import file_ref
 from luthier.trials.training.micro_batch import MicroBatch
 
 DECISION_SECONDS = 5.0  # how long a report waits for the decision on the one before
+HELD_SECONDS = 1.0  # of a longer wait for a decision, which are no time of the trial
 ENDINGS = {Decision.PRUNE, Decision.STOP, Decision.CANCEL}
 
 
@@ -81,6 +82,7 @@ class PipedSession:
         self._reported = 0  # the last step that was reported
         self._decided = 0  # the last step whose decision has come
         self._ending: Decision | None = None
+        self._pauses = False  # the decision on the last step
 
     def report(
         self,
@@ -110,6 +112,21 @@ class PipedSession:
         self._reported = step
         self._connection.send(evaluated)
 
+    def decided(self) -> Decision:
+        """Wait for the decision on the last evaluation; see `Session.decided`."""
+
+        def has_come() -> bool:
+            return self._decided >= self._reported or self._ending is not None
+
+        with self._changed:
+            came = self._changed.wait_for(has_come, DECISION_SECONDS)
+        while not came:  # the service is away
+            self._connection.send(Held(seconds=HELD_SECONDS))
+            with self._changed:
+                came = self._changed.wait_for(has_come, HELD_SECONDS)
+        self.poll()
+        return Decision.PAUSE if self._pauses else Decision.CONTINUE
+
     def poll(self) -> None:
         """Raise Ended if a decision to end the assignment has arrived."""
         if self._ending is not None:
@@ -136,6 +153,7 @@ class PipedSession:
         with self._changed:
             if message.step is not None:
                 self._decided = max(self._decided, message.step)
+                self._pauses = message.decision is Decision.PAUSE
             if message.decision in ENDINGS:
                 self._ending = message.decision
             self._changed.notify_all()

@@ -87,11 +87,11 @@ class Held(Message):
 class Result(Message):
     """The end of an assignment, and its results. The worker makes the service's `Outcome` of it.
 
-    A child's result is complete, pruned or failed, or released where the disk stays full; a worker itself says
+    A child's result is complete, pruned, paused or failed, or released where the disk stays full; a worker itself says
     `released` and `lost`.
     """
 
-    status: Literal["complete", "pruned", "failed", "released", "lost"]
+    status: Literal["complete", "pruned", "failed", "released", "lost", "paused"]
     reason: Reason | None = None
     problem: DataProblem | None = None
     micro_batch: MicroBatch | None = None
@@ -102,6 +102,7 @@ class Result(Message):
     comparison: Comparison | None = None
     prediction: Prediction | None = None
     onnx: OnnxExport | None = None
+    resume: FileRef | None = None  # paused: the file to go on from
 
 
 class End(Message):

@@ -9,12 +9,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
 
 from luthier.studies.hyperparameters import PROBE
-from luthier.studies.protocol import Assignment, Reason
+from luthier.studies.protocol import Assignment, AssignmentKind, Decision, Reason
 from luthier.studies.wire import Metrics
 from luthier.trials.jobs.solve import solve_layer, with_all_frozen
 from luthier.trials.jobs.trial_lines import describe, describe_batch, why_early
@@ -36,16 +37,18 @@ class Finished:
     """The end of a trial by itself. Ended, BadData and torch.OutOfMemoryError are raised instead.
 
     Attributes:
-        status: complete, or pruned where it diverged.
+        status: complete, pruned where it diverged, or paused at a rung.
         reason: The reason why it was pruned, or was complete early.
         examples_per_second: Of this attempt's training, without evaluations; None: it trained nothing.
         peak_memory_bytes: The most memory that was measured.
+        resume: The file from which a paused trial goes on.
     """
 
-    status: Literal["complete", "pruned"]
+    status: Literal["complete", "pruned", "paused"]
     reason: Reason | None = None
     examples_per_second: float | None = None
     peak_memory_bytes: int | None = None
+    resume: Path | None = None
 
 
 @dataclass
@@ -122,7 +125,7 @@ def solve(trial: Trial) -> Finished:
 def fit(trial: Trial) -> Finished:
     """Train, and evaluate after equal shares of the data, until the last evaluation.
 
-    It ends earlier where the loss diverges, and where early stopping says so.
+    It ends earlier where the loss diverges, where early stopping says so, and where it is to pause at a rung.
     """
     spec, session = trial.assignment.spec, trial.session
     parts = EpochParts(trial)
@@ -134,6 +137,7 @@ def fit(trial: Trial) -> Finished:
     writing = Writing.at_evaluations(spec)
     began = time.perf_counter()
     reason: Reason | None = None
+    rungs = spec.rungs if trial.assignment.kind is AssignmentKind.TRAIN else ()
 
     while progress.step < parts.evaluations and reason is None:
         first_step, batches = parts.before(progress.step)
@@ -155,14 +159,19 @@ def fit(trial: Trial) -> Finished:
         is_last = progress.step == parts.evaluations
         if not is_last and progress.is_over_early(spec):
             reason = Reason.EARLY_STOPPING
+        goes_on = not is_last and reason is None
+        may_pause = goes_on and progress.step in rungs  # then its file goes with the pause, and is not needed else
         session.report(
             step=progress.step,
             metrics=metrics,
             best=files.write_best(progress),
-            resume=None if is_last or reason is not None else files.write_resume(progress, pace.seconds),
+            resume=files.write_resume(progress, pace.seconds) if goes_on and not may_pause else None,
             examples_per_second=pace.examples_per_second,
             peak_memory_bytes=memory,
         )
+        if may_pause and session.decided() is Decision.PAUSE:
+            session.log(f"evaluation {progress.step}: not among the best here yet; the trial pauses")
+            return Finished("paused", None, pace.examples_per_second, memory, files.write_pause(progress))
     if reason is not None:
         session.log(why_early(progress, parts.evaluations, spec))
     if writing is not None and writing.clock.seconds:

@@ -115,7 +115,11 @@ class CheckpointWriter:
         if training_seconds - self._resumable_seconds < RESUME_COSTS * size / BYTES_WRITTEN_PER_SECOND:
             return None
         self._resumable_seconds = training_seconds
-        path = self._path(progress, "resume")
+        return self.write_pause(progress)
+
+    def write_pause(self, progress: Progress) -> Path:
+        """Write weights and optimizer, whatever that costs, for a trial that pauses; return the file."""
+        path, tensors = self._path(progress, "resume"), self._tensors()
         optimizer = self._trial.optimization.optimizer
         about = self._about(progress)
         return with_room(

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from luthier.studies.protocol import Answer, Assignment, Decision, Outcome, Reason, Renewal, Report
-from luthier.trials.child.messages import Decided
+from luthier.studies.protocol import Answer, Assignment, DataProblem, Decision, Outcome, Reason, Renewal, Report
+from luthier.trials.child.messages import Decided, Result
 from luthier.trials.worker.assignment_files import AssignmentFileError, AssignmentFolder
 from luthier.trials.worker.child_process import Child
 from luthier.trials.worker.client import Rejected, WorkerClient
@@ -88,7 +88,7 @@ class Delivery:
                 if self.child is not None:
                     await self.child.kill()
                 self._pending.clear()
-                self.enqueue(self._messages.outcome(failed(Reason.ERROR, str(error))))
+                self.enqueue(self._messages.outcome(_without(message, str(error))))
 
     async def _send_report(self, report: Report) -> None:
         await self._files.send((report.resume, report.best))
@@ -107,6 +107,7 @@ class Delivery:
             await self._files.send((outcome.prediction.file,))
         if outcome.onnx is not None:
             await self._files.send((outcome.onnx.file,))
+        await self._files.send((outcome.resume,))
         await self._send(self._client.finish, outcome)
 
     async def renew(self) -> None:
@@ -133,3 +134,13 @@ class Delivery:
             except BaseException:  # cancelled: another message brings them
                 self._log = (text + self._log)[-LOG_CHARACTERS:]
                 raise
+
+
+def _without(message: Report | Outcome, problem: str) -> Result:
+    """Return the result of an assignment whose message the service does not take, for a reason that is a sentence.
+
+    A trial that cannot bring the file that it would go on from does not pause: it is queued anew.
+    """
+    if isinstance(message, Outcome) and message.status == "paused":
+        return Result(status="released", problem=DataProblem(message=problem))
+    return failed(Reason.ERROR, problem)

@@ -62,6 +62,7 @@ class LeaseMessages:
             comparison=result.comparison,
             prediction=result.prediction,
             onnx=result.onnx,
+            resume=result.resume,
         )
 
     def _seconds(self) -> float:

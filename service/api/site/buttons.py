@@ -54,8 +54,8 @@ TRIAL = (
     Button(
         "stop",
         "Stop",
-        frozenset({TrialState.QUEUED, TrialState.RUNNING}),
-        "It ends at its next evaluation and is complete with its best one; without any evaluation it is cancelled.",
+        frozenset({TrialState.QUEUED, TrialState.RUNNING, TrialState.PAUSED}),
+        "It ends, a running one at its next evaluation, complete with its best one; without any it is cancelled.",
     ),
     Button(
         "retry",
@@ -66,7 +66,7 @@ TRIAL = (
     Button(
         "delete",
         "Delete",
-        FINISHED,
+        FINISHED | {TrialState.PAUSED},
         "Its files, its log and its scores are removed, and the search forgets what it has learned from it. "
         "There is no way back.",
     ),

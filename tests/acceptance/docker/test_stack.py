@@ -138,7 +138,7 @@ def test_the_budget_is_met_exactly_and_nothing_is_told_twice(stack: Stack) -> No
     study = stack.get(f"/v1/studies/{NAME}")
     assert study["state"] == "completed"
     assert study["error"] is None
-    assert study["counts"] == {"queued": 0, "running": 0, "complete": TRIALS, "pruned": 0, "failed": 0, "cancelled": 0}
+    assert {state: count for state, count in study["counts"].items() if count} == {"complete": TRIALS}
     trials = stack.trials(NAME)
     assert [trial["number"] for trial in trials] == list(range(TRIALS))
     for trial in trials:

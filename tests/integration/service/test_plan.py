@@ -79,6 +79,9 @@ def test_a_plan_says_how_many_trials_the_pruner_could_end(house: Running) -> Non
     small = {"freeze_depth": {"low": 0, "high": "auto"}, "epochs": 2}  # 7 depths, once the model is open
     body = planned(house, ScriptedWorker.inspect, budget={"trials": 10}, pruner=pruner, space=small).json()
     assert body["pruner"] == {"name": "median", "trials": 7, "prunable_trials": 3, "note": None}
+    body = planned(house, ScriptedWorker.inspect, budget={"trials": 12}, pruner={"name": "asha"}).json()
+    rungs = [{"step": 1, "trials": 12}]
+    assert body["pruner"] == {"name": "asha", "trials": 12, "prunable_trials": 11, "note": None, "rungs": rungs}
     endless = planned(house, ScriptedWorker.inspect, budget={"gpu_seconds": 60}, pruner=pruner).json()
     assert endless["pruner"].pop("note").endswith("Until there are so many, it does not decide.")
     assert endless["pruner"] == {"name": "median", "trials": None, "prunable_trials": None}

@@ -14,6 +14,7 @@ from luthier.studies.results import Inspection
 from luthier.studies.spec import is_better
 from luthier.trials.child.__main__ import perform
 from luthier.trials.errors import BadData, Ended
+from luthier.trials.files import file_ref
 from luthier.trials.jobs.train import train
 from luthier.trials.memory import out_of_memory
 from luthier.trials.tasks.classification import class_weights
@@ -24,6 +25,7 @@ from tests.support.tiny import tiny_csv
 from tests.support.trials import Memory
 
 Assign = Callable[..., Assignment]
+DECISIONS = (Decision.CONTINUE, Decision.PAUSE)
 EVERY_OPTION = {
     "optimizer": "adam",
     "scheduler": "cosine",
@@ -90,6 +92,35 @@ def test_a_resumed_trial_goes_on_as_if_never_interrupted(
     names = [path.name for path in told if path]
     assert len(names) == len(set(names))
     assert set(names) == {file.name for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("params", a_few(1, [EVERY_OPTION, {"optimizer": "sgd", "learning_rate": 0.1}]))
+def test_a_trial_that_pauses_at_each_rung_is_the_trial_that_never_did(
+    assign: Assign, tmp_path: Path, params: dict[str, object]
+) -> None:
+    """Nothing is trained while it waits for the decision, and its file is written whatever it costs."""
+    spec = {"evaluations_per_epoch": 2, "pruner": {"name": "asha", "reduction_factor": 2}}
+    space = {"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}, "epochs": {"low": 1, "high": 3}}
+    params = {**params, "epochs": 3}
+    assigned = assign(params=params, spec=spec | {"space": space})
+    whole = Memory(tmp_path / "whole")
+    train(assigned, whole, ModelCache())
+
+    checkpoint, parts = Checkpoint(), list[Memory]()
+    for attempt, rung in enumerate((1, 2, 4), 1):
+        part = Memory(tmp_path / "parts", lambda step, rung=rung: DECISIONS[step == rung])  # type: ignore[misc]
+        again = assigned.model_copy(update={"attempt": attempt, "checkpoint": checkpoint})
+        paused = train(again, part, ModelCache())
+        assert paused.status == "paused"
+        assert paused.resume is not None
+        assert part.reports[-1]["step"] == rung
+        checkpoint = Checkpoint(step=rung, resume=file_ref(paused.resume))
+        parts.append(part)
+    last = Memory(tmp_path / "parts", lambda step: Decision.PAUSE)  # at its last evaluation there is nothing to save
+    assert train(assigned.model_copy(update={"attempt": 4, "checkpoint": checkpoint}), last, ModelCache()).status == (
+        "complete"
+    )
+    assert [metrics for part in (*parts, last) for metrics in part.metrics] == whole.metrics
 
 
 def test_best_keeps_the_best_evaluation_and_last_the_latest(assign: Assign, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a worker does with an assignment, and when the service, its child or its lease comes to harm."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +53,34 @@ def test_a_service_that_is_away_stops_no_training(service: Service, start: Start
     assert outcome.status == "complete"
     assert outcome.seconds <= away_until
     assert [r.step for r in service.reports(1)] == [1, 2, 3, 4]
+
+
+@pytest.mark.full
+def test_a_trial_at_a_rung_waits_for_its_decision_and_pauses_with_its_file(service: Service, start: Starts) -> None:
+    """Nothing is trained while the service takes its time."""
+    decided = threading.Event()
+
+    def decide(message: Report | Renewal) -> Decision:
+        if isinstance(message, Renewal) or message.id == 2 or message.step == 1:
+            return Decision.CONTINUE
+        assert decided.wait(30)
+        return Decision.PAUSE
+
+    service.decide = decide
+    service.assign(1, params={"steps": 4, "waits": True})
+    start()
+    service.wait(lambda s: len(s.reports(1)) == 2)
+    decided.set()
+    outcome = service.outcome(1)
+    assert (outcome.status, outcome.reason) == ("paused", None)
+    assert [r.step for r in service.reports(1)] == [1, 2]
+    assert outcome.resume is not None
+    assert service.files[1, outcome.resume.name] == b"resume 2" * 1000
+    service.keep(2, outcome.resume.name, service.files[1, outcome.resume.name])
+    goes_on = Checkpoint(step=2, resume=outcome.resume)
+    service.assign(2, params={"steps": 4, "waits": True}, checkpoint=goes_on, attempt=2)
+    assert service.outcome(2).status == "complete"
+    assert [r.step for r in service.reports(2)] == [3, 4]
 
 
 @pytest.mark.full
