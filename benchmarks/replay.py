@@ -40,6 +40,7 @@ from replay_clock import drive
 from replay_figures import write_figures
 from replay_luthier import House, LuthierSide, spec_of
 from replay_optuna import METHODS, OptunaSide
+from replay_portfolio import leave_out
 from replay_summary import show
 from replay_table import Case, Table, Trace
 
@@ -94,6 +95,7 @@ def replay(run: Run) -> Trace:
         return drive(OptunaSide(case, run.method), case)
     if not _house:
         _house.append(House())
+    leave_out(run.task)
     side = LuthierSide(_house[0], case, CURVE_TASKS[run.task], VARIANTS[run.method])
     try:
         return drive(side, case)

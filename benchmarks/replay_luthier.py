@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from luthier.service.dispatch.reports import Reports
 from luthier.service.lifecycle import actions, transitions
 from luthier.service.server.app import build_core
 from luthier.service.settings import Settings
-from luthier.service.storage.tables import StudyRow
+from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.protocol import ENDED, Assignment, AssignmentKind, Claim, Outcome, Reason, Report
 from luthier.studies.results import Inspection
 from luthier.studies.semantics import NEWEST_SEMANTICS
@@ -129,6 +130,10 @@ class LuthierSide:
         self._used: set[int] = set()
         self._curves: dict[int, Curve] = {}  # by trial
         self._best: dict[int, float] = {}
+
+    def curves(self, trials: Sequence[AssignmentRow]) -> list[Curve]:
+        """Return the curves that trials were given."""
+        return [self._curves[trial.number or 0] for trial in trials]
 
     def claim(self, worker: int, now: float) -> Job | None:
         """Claim as a worker does; what is no training ends the search."""
