@@ -2,7 +2,8 @@
 
     python benchmarks/record_curves.py [--task trec ...] [--hours 2] [--most 200] [--work build/curves]
 
-Each finished configuration is written at once to benchmarks/curves/; started again, it goes on behind the last one.
+Each finished configuration is written at once to benchmarks/curves/; started again, it goes on with the first one that is
+missing, or that is another one in today's order.
 Tasks take turns. Configuration 0 is the task's baseline, the others are a scrambled Sobol sequence over the space, so
 that its beginning covers the space as well as the whole.
 
@@ -22,6 +23,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ for variable, value in (("OMP_NUM_THREADS", "1"), ("LUTHIER_CACHE_MEMORY", "0"),
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from curve_files import FOLDER, Curve, Params, read, write  # noqa: E402
+from curve_files import FOLDER, Curve, Params, about, read, write  # noqa: E402
 from curve_tasks import CURVE_TASKS, NAMES, SPACE, CurveTask  # noqa: E402
 from step import Quiet  # noqa: E402
 
@@ -75,12 +77,12 @@ class Cost:
     evaluation: float
 
 
-def configurations(task: str, depth: int, count: int) -> list[Params]:
+def configurations(task: str, depth: int, most: int) -> list[Params]:
     """Return the first configurations of the fixed order: the task's baseline, then a scrambled Sobol sequence."""
-    points = torch.quasirandom.SobolEngine(len(NAMES), scramble=True, seed=SEED).draw(count).tolist()
+    points = torch.quasirandom.SobolEngine(len(NAMES), scramble=True, seed=SEED).draw(most).tolist()
     return [
         {name: TASKS[task].baseline[name] for name in NAMES},
-        *(_drawn(point, depth) for point in points[: count - 1]),
+        *(_drawn(point, depth) for point in points[: most - 1]),
     ]
 
 
@@ -114,10 +116,13 @@ class Recorder:
         self._session = Silent(self._folder)
         self._cache = ModelCache()
         self._spec = StudySpec.model_validate(task.spec(self._folder) | {"semantics": NEWEST_SEMANTICS})
-        self.curves = read(task.name)
         study = self._cache.open(self._assignment(0, {}))
         self.depth = len(study.backbone.blocks)
-        self._fills: dict[str, float] = {}  # freeze depth -> CPU seconds that fill the cache
+        recorded = read(task.name)
+        order = configurations(task.task, self.depth, len(recorded) + 1)
+        self.curves = {one.number: one for one in recorded if order[one.number :] and one.params == order[one.number]}
+        self._fills: dict[str, float] = dict(about(task.name).get("fill_seconds_by_depth", {}))
+        """Freeze depth -> CPU seconds that fill the cache, from the depth below where that is stored."""
 
     def _assignment(self, number: int, params: Params) -> Assignment:
         own = {"id": 1, "token": "none", "attempt": 1, "lease_seconds": 60, "study": self._spec.name, "store": ""}
@@ -128,13 +133,13 @@ class Recorder:
 
     def record(self) -> Curve:
         """Train the next configuration, and write it."""
-        number = len(self.curves)
+        number = next(number for number in count() if number not in self.curves)
         params = configurations(self.task.task, self.depth, number + 1)[number]
         self._fill(number, params)
         with open_trial(self._assignment(number, params), self._session, self._cache) as trial:
             curve = self._trained(trial, number, params)
-        self.curves.append(curve)
-        write(self.task.name, self.curves, self._about())
+        self.curves[number] = curve
+        write(self.task.name, [self.curves[number] for number in sorted(self.curves)], self._about())
         return curve
 
     def _fill(self, number: int, params: Params) -> None:

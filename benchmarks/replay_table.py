@@ -36,10 +36,11 @@ class Table:
 
     @classmethod
     def of(cls, name: str, cached: bool = False) -> "Table":
-        """Read a task's table. Exits where nothing was recorded."""
+        """Read a task's table, without what the space does not hold. Exits where nothing was recorded."""
         curves = read(name)
         if not curves:
             raise SystemExit(f"Nothing is recorded of {name}: run benchmarks/record_curves.py --task {name}.")
+        curves = [curve for curve in curves if curve.params["epochs"] <= SPACE["epochs"]["high"]]
         return cls(name, tuple(curves), int(about(name)["depth"]), cached)
 
     @property
