@@ -2,8 +2,8 @@
 
     python benchmarks/record_curves.py [--task trec ...] [--hours 2] [--most 200] [--work build/curves]
 
-Each finished configuration is written at once to benchmarks/curves/; started again, it goes on with the first one that is
-missing, or that is another one in today's order.
+Each finished configuration is written at once to benchmarks/curves/; started again, it goes on with the first one that
+is missing, or that is another one in today's order.
 Tasks take turns. Configuration 0 is the task's baseline, the others are a scrambled Sobol sequence over the space, so
 that its beginning covers the space as well as the whole.
 
@@ -80,10 +80,9 @@ class Cost:
 def configurations(task: str, depth: int, most: int) -> list[Params]:
     """Return the first configurations of the fixed order: the task's baseline, then a scrambled Sobol sequence."""
     points = torch.quasirandom.SobolEngine(len(NAMES), scramble=True, seed=SEED).draw(most).tolist()
-    return [
-        {name: TASKS[task].baseline[name] for name in NAMES},
-        *(_drawn(point, depth) for point in points[: most - 1]),
-    ]
+    baseline = {name: TASKS[task].baseline[name] for name in NAMES}
+    baseline["epochs"] = min(int(baseline["epochs"]), SPACE["epochs"]["high"])  # as a study clips it to its space
+    return [baseline, *(_drawn(point, depth) for point in points[: most - 1])]
 
 
 def _drawn(point: Sequence[float], depth: int) -> Params:
