@@ -185,9 +185,10 @@ def geometric(values: list[float]) -> float:
     return math.exp(statistics.mean(map(math.log, values)))
 
 
-def standard_error(values: list[float]) -> float:
-    """Return the standard error of a mean; not a number for one value."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+def told(values: list[float]) -> str:
+    """Return a mean with its standard error, which one value alone does not have."""
+    mean = f"{statistics.mean(values):+.4f}"
+    return f"{mean} (standard error {statistics.stdev(values) / len(values) ** 0.5:.4f})" if len(values) > 1 else mean
 
 
 def summary(pairs: list[Pair]) -> dict[str, float]:
@@ -201,8 +202,8 @@ def summary(pairs: list[Pair]) -> dict[str, float]:
         f"time ratio: geometric mean {geometric(ratios):.2f}, median {statistics.median(ratios):.2f}, worst "
         f"{min(ratios):.2f}; from the start of the commands {geometric([p.ratio('command') for p in pairs]):.2f}"
     )
-    print(f"best validation score: {statistics.mean(scores):+.4f} (standard error {standard_error(scores):.4f})")
-    print(f"test score of the winner: {statistics.mean(tests):+.4f} (standard error {standard_error(tests):.4f})")
+    print(f"best validation score, Luthier's less the Trainer's: {told(scores)}")
+    print(f"test score of the winner, likewise: {told(tests)}")
     return {
         "time_ratio_median": round(geometric(ratios), 4),
         "score_difference": round(statistics.mean(scores), 4),
