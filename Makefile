@@ -23,7 +23,7 @@ FIGURES := for package in service studies trials; do \
 	printf 'coverage of %s: %s %%\n' $$package "$$($(BIN)/python -m coverage report --include="$$package/*" --format=total)"; \
 	done
 
-.PHONY: help install demo serve test test-all test-wide test-faults coverage test-learning test-timm test-trackers test-hostile test-docker soak audit lint docs lock bench bench-trainer bench-tasks bench-promotion clean
+.PHONY: help install demo serve test test-all test-wide test-faults coverage test-learning test-timm test-trackers test-hostile test-docker soak audit lint docs lock bench bench-trainer bench-tasks bench-search bench-promotion clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -116,6 +116,10 @@ bench-tasks: $(DEV) ## every task beside transformers' own example of it, by fre
 	$(BIN)/python benchmarks/tasks_vs_trainer.py --quick --json
 	$(BIN)/python benchmarks/generation.py --json
 	$(BIN)/python benchmarks/memory.py --json
+
+bench-search: $(DEV) ## how soon two searches have the best model; then searches over recorded curves
+	$(BIN)/python benchmarks/time_to_best.py --quick --json
+	$(BIN)/python benchmarks/replay.py --seeds 5 --variant default --json
 
 bench-promotion: $(DEV) ## how often a schedule replaces its champion, simulated
 	$(BIN)/python benchmarks/promotion_sizes.py --json
