@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from luthier.service.server.serve import Server, config
 from luthier.service.server.timings import Timings
 from luthier.service.settings import Settings
 from luthier.service.storage import turns
-from tests.faults import points
-from tests.support.serving import follow
+from tests.faults import clocks, points
 
 LEASE_SECONDS = 2.0
 TURN_SECONDS = 5.0  # until the turn that a killed service left behind expires
@@ -44,6 +42,5 @@ def main(home: Path, url: str, listener: socket.socket, log: Path, environment: 
     )
     timings = Timings(scheduler_seconds=0.5, orphans_seconds=0.5)
     served = create_app(settings, timings=timings)
-    clock = home / "clock"
-    threading.Thread(target=follow, args=[clock, served.state.service.core.database], daemon=True).start()
+    clocks.follow(served.state.service.core.database, home)
     Server(config(served, timings), lambda: None, lambda: None).run(sockets=[listener])

@@ -35,7 +35,7 @@ class SmallDisk:
 
     def free(self) -> None:
         """Give all room back."""
-        self._ballast.unlink()
+        self._ballast.unlink(missing_ok=True)  # a cache may have cleared its folder
 
 
 @contextmanager

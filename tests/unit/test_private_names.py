@@ -18,6 +18,7 @@ CONTRACTS = {
     "_pytree": TORCH,
     "_BatchNorm": TORCH,
     "_version": TORCH,
+    "_parameters": TORCH,
     "_init_weights": TRANSFORMERS,
     "_is_hf_initialized": TRANSFORMERS,
     "_attn_implementation": TRANSFORMERS,

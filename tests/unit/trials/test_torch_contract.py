@@ -122,3 +122,17 @@ def test_every_batch_norm_has_one_base() -> None:
         "torch.nn.modules.batchnorm._BatchNorm is no longer the base of all batch norms: "
         "trials/tasks/image_classification.py finds them by it"
     )
+
+
+def test_a_layer_computes_with_what_its_parameters_hold() -> None:
+    """`WeightCopies` puts copies in another number format there for a forward and backward pass."""
+    layer = nn.Linear(2, 2, bias=False)
+    weight, copy = layer.weight, torch.ones(2, 2, dtype=torch.bfloat16, requires_grad=True)
+    layer._parameters["weight"] = copy  # type: ignore[assignment]
+    output = layer(torch.ones(1, 2, dtype=torch.bfloat16))
+    output.sum().backward()
+    assert output.dtype == torch.bfloat16
+    assert copy.grad is not None
+    layer._parameters["weight"] = weight
+    assert layer.weight is weight
+    assert weight.grad is None
