@@ -8,8 +8,6 @@ the shape is below 0, and a fitted one would be noise at so few values. Decision
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 LEAST_TRIALS = 10  # that have ended, before anything is said
 LEAST_SCORES = 4  # three above a fourth
 MOST_SCORES = 100  # that are looked at
@@ -40,8 +38,8 @@ def expected_gain(best_scores: Sequence[float], tried: int, left: float) -> floa
     size = min(tail_size(tried), len(best_scores) - 1)
     if tried < LEAST_TRIALS or size < LEAST_SCORES - 1:
         return None
-    scores = np.asarray(best_scores[: size + 1], dtype=float)
-    excess = float(np.mean(np.abs(scores[:size] - scores[size])))
+    threshold = best_scores[size]
+    excess = math.fsum(abs(score - threshold) for score in best_scores[:size]) / size
     if excess == 0:
         return None
     scale = excess * (1.0 - SHAPE)

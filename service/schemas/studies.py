@@ -89,7 +89,8 @@ class StudyView(BaseModel):
         waiting: why nothing of it runs now, though it has work; null where something does, or it has none.
         expected_gain: of going on: what the rest of the budget is expected to add to the best score, in the metric's
             units; null before ten trials have ended, where the best scores are equal, and once the search has ended.
-        costs: what trials are expected to take, by model and freeze depth; empty in listings, and before it is known.
+        costs: what trials are expected to take, by model and freeze depth; empty in listings and events, and before it
+            is known.
         etag: of its tags, notes, `parallel`, weight and priority, for If-Match.
     """
 

@@ -47,7 +47,7 @@ def test_what_happens_is_told_as_it_happens(house: Running, worker: ScriptedWork
         assert stream.next("trial").data == {**house.trials()[0], "study": "s1"}
         worker.drain()
         told = stream.until(has_ended)
-        assert told[-1].data == {**house.study(), "data": None}
+        assert told[-1].data == {**house.study(), "data": None, "costs": []}
 
 
 @pytest.mark.both_databases
