@@ -15,7 +15,7 @@ import yaml
 from luthier.service.settings import Settings
 from luthier.service.storage.tables import StudyRow
 from luthier.studies.documents import MAX_BYTES
-from luthier.studies.protocol import AssignmentKind
+from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.semantics import NEWEST_SEMANTICS
 from tests.support.harness import Running, ScriptedWorker, paths, problem, spec
 
@@ -30,7 +30,7 @@ def test_a_study_is_created_once(house: Running) -> None:
     assert study["state"] == "queued"
     assert study["best"] is None
     assert study["model"] is None
-    assert study["counts"] == dict.fromkeys(("queued", "running", "complete", "pruned", "failed", "cancelled"), 0)
+    assert study["counts"] == dict.fromkeys(TrialState, 0)
     assert study["spec"]["model"] == "models/tiny", "defaults are shown"
     assert study["spec"]["seed"] == 0, "defaults are shown"
     assert study["created_at"].endswith("Z")

@@ -9,6 +9,7 @@ import pytest
 from luthier.studies.protocol import Reason, TrialState
 from luthier.studies.search.search import delete_search
 from luthier.studies.search.storage import Storage, engine_of, init_storage
+from luthier.studies.search.study_trials import Contradicted
 from tests.support.searches import FIVE_EPOCHS, Open, run, start, train, trials
 from tests.support.specs import SPACE, spec
 
@@ -112,7 +113,8 @@ def test_telling_twice_keeps_the_first_end(storage: Storage) -> None:
     search = start(storage)
     search.ask(0)
     search.tell(0, TrialState.COMPLETE, 0.5, None)
-    search.tell(0, TrialState.FAILED, None, Reason.OOM)
+    with pytest.raises(Contradicted):
+        search.tell(0, TrialState.FAILED, None, Reason.OOM)
     search.tell(0, TrialState.COMPLETE, 0.9, None)
     (trial,) = trials(storage)
     assert (trial.state, trial.value) == (optuna.trial.TrialState.COMPLETE, 0.5)

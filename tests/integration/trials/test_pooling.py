@@ -57,6 +57,7 @@ def test_a_trained_pooler_is_trained_the_same_with_and_without_the_cache(
 ) -> None:
     work = assign(spec={"semantics": NEWEST_SEMANTICS}, params={"freeze_depth": 2, "epochs": 3})
     sessions = [Memory(tmp_path / "cached"), Memory(tmp_path / "whole")]
+    monkeypatch.setenv("LUTHIER_CACHE_DIR", str(tmp_path / "prefixes"))  # where no other test has built it
     train(work, sessions[0], ModelCache())
     monkeypatch.setenv("LUTHIER_CACHE_MEMORY", "0")
     monkeypatch.setenv("LUTHIER_CACHE_DISK", "0")
