@@ -43,15 +43,16 @@ from replay_portfolio import leave_out
 from replay_summary import show
 from replay_table import Case, Table, Trace
 
+NEITHER: dict[str, Any] = {"portfolio": False, "cost_aware": False}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "plain": {"sampler": {"portfolio": False, "cost_aware": False}, "pruner": {"name": "hyperband"}},
-    "median": {"pruner": {"name": "median"}},
-    "asha": {"pruner": {"name": "asha"}},
-    "pasha": {"pruner": {"name": "asha", "growth": "pasha"}},
-    "cost_aware": {"sampler": {"cost_aware": True}},
-    "portfolio": {"sampler": {"portfolio": True}},
-    "probe": {"sampler": {"probe": True}},
+    "neither": {"sampler": NEITHER},
+    "median": {"sampler": NEITHER, "pruner": {"name": "median"}},
+    "hyperband": {"sampler": NEITHER, "pruner": {"name": "hyperband"}},
+    "asha": {"sampler": NEITHER, "pruner": {"name": "asha"}},
+    "pasha": {"sampler": NEITHER, "pruner": {"name": "asha", "growth": "pasha"}},
+    "cost_aware": {"sampler": NEITHER | {"cost_aware": True}},
+    "portfolio": {"sampler": NEITHER | {"portfolio": True}},
 }
 """Of Luthier's: what stands in the spec in place of the defaults. One that this version refuses is left out."""
 DEFAULT = "default"

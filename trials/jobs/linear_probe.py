@@ -52,7 +52,7 @@ def training_features(
         deep: Those of each depth are wanted, too, as `depth_features.watched` names them.
     """
     known = _known.get(study)
-    if known is not None and known[0] == max_length and (not deep or not known[2] or depth_name(0) in known[2]):
+    if known is not None and known[0] == max_length and (not deep or depth_name(0) in known[2]):
         return known[1], known[2] if deep else _shallow(known[2])
     split = study.data.splits["train"]
     most = min(len(split), MOST_ROWS[study.pretrained.model.device.type])
@@ -62,7 +62,8 @@ def training_features(
         encoded = study.task.encode(study.pretrained, split.take(rows), max_length).batched(study.batching)
         places = list(range(most))
     found = split_features(study, encoded, places, poll, deep)
-    _known[study] = (max_length, rows, found)
+    if found:
+        _known[study] = (max_length, rows, found)
     return rows, found if deep else _shallow(found)
 
 
