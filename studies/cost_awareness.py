@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from luthier.studies.budget import Budget
 from luthier.studies.documents import Path
-from luthier.studies.semantics import COST_WEIGHED
 from luthier.studies.space import Space
 from luthier.studies.strategy import Sampler
 
@@ -23,7 +22,7 @@ CANNOT: Mapping[str, str] = {
 """Sampler that cannot weigh seconds -> why."""
 
 
-def weighs_seconds(sampler: Sampler, budget: Budget, space: Space, models: int, semantics: int) -> bool:
+def weighs_seconds(sampler: Sampler, budget: Budget, space: Space, models: int) -> bool:
     """Return whether draws weigh the seconds of trials.
 
     Args:
@@ -31,12 +30,11 @@ def weighs_seconds(sampler: Sampler, budget: Budget, space: Space, models: int, 
         budget: the study's.
         space: the study's, resolved or not; not that of an external study, of whose work nothing is known.
         models: how many models the study has.
-        semantics: the study's.
     """
     if sampler.cost_aware != "auto":
         return sampler.cost_aware
     is_time = budget.trials is None and (budget.gpu_seconds is not None or budget.wall_clock_seconds is not None)
-    return is_time and sampler.name == "tpe" and semantics >= COST_WEIGHED and _differs(space, models)
+    return is_time and sampler.name == "tpe" and _differs(space, models)
 
 
 def cost_problems(sampler: Sampler, space: Space, models: int) -> list[tuple[Path, str]]:

@@ -22,10 +22,6 @@ from luthier.studies.strategy import Sampler
 from luthier.studies.task import Task
 
 FILE = Path(__file__).with_name("portfolio.json")
-FEWEST_TRIALS = 10
-"""Of a budget: fewer are too few to spend half of them on what worked elsewhere, unless a spec asks for it."""
-WITH_MODEL = ("tpe", "gp", "cmaes")
-"""Samplers that learn from trials which others chose. Random and Sobol points stay alone, unless a spec says more."""
 FROZEN = "frozen"  # in the file: the share of the blocks that stay frozen
 _DEPTH = "freeze_depth"
 
@@ -54,10 +50,9 @@ def portfolio(
     budget: Budget,
     warm_start: BestOfStudy | None,
 ) -> list[Params]:
-    """Return the configurations that a study tries after its baseline and its warm start; none where that cannot pay.
+    """Return the configurations that a study tries after its baseline and its warm start; none unless the spec asks.
 
-    Some may be the same ones, or the baseline: the search drops what was a trial already. Where a user has priors, the
-    list's belief does not stand against theirs, unless the spec asks for it.
+    Some may be the same ones, or the baseline: the search drops what was a trial already.
 
     Args:
         space: The study's, resolved.
@@ -68,11 +63,9 @@ def portfolio(
         budget: That it began with: an extension changes nothing.
         warm_start: What runs before.
     """
-    is_default = sampler.portfolio is None and sampler.name in WITH_MODEL and not space.priors()
-    is_large = budget.trials is None or budget.trials >= FEWEST_TRIALS
-    if semantics < PORTFOLIO_FIRST or not (sampler.portfolio or (is_default and is_large)):
+    if not sampler.portfolio:
         return []
-    entries = _entries(task.name, semantics)
+    entries = _entries(task.name, max(semantics, PORTFOLIO_FIRST))
     if budget.trials is not None:  # half of the trials are the search's own
         warm = len(warm_start.trials or []) if warm_start is not None else 0
         entries = entries[: max(0, budget.trials // 2 - warm)]

@@ -55,9 +55,7 @@ COMPARED_BY_SHARE = 6
 """Pruners compare a trial, at equal data seen, with three others at least whose learning rate has fallen no further.
 Before, with any number of trials of any length."""
 PORTFOLIO_FIRST = 6
-"""Known-good configurations of the task are tried right after the baseline. Before, the sampler draws from there on."""
-COST_WEIGHED = 6
-"""`sampler.cost_aware: auto` weighs seconds where the budget is time. Before, only `true` does."""
+"""The first lists of known-good configurations (`sampler.portfolio`). A later list asks for later semantics."""
 DEPTHS_PROBED = 6
 """The inspection measures what a linear model makes of the features at each freeze depth."""
 CHANNELS_LAST = 6

@@ -55,16 +55,14 @@ class Sampler(Document):
         description=f"Random trials at first. Default: {STARTUP_TRIALS['tpe']}; for cmaes {STARTUP_TRIALS['cmaes']}.",
     )
     # Written only where it is chosen; so specs from before there were portfolios are written as they were.
-    portfolio: bool | None = Field(
-        None,
-        exclude_if=lambda portfolio: portfolio is None,
-        description="Known-good configurations of the task first, right after the baseline. Default: true for tpe, gp "
-        "and cmaes with a budget of time or of at least 10 trials and no priors, else false.",
+    portfolio: bool = Field(
+        False,
+        exclude_if=lambda portfolio: not portfolio,
+        description="Known-good configurations of the task first, right after the baseline.",
     )
-
     cost_aware: bool | Literal["auto"] = Field(
-        "auto",
-        exclude_if=lambda aware: aware == "auto",
+        False,
+        exclude_if=lambda aware: aware is False,
         description="Weigh the seconds of trials, the less the more of the budget is spent (tpe). auto: where the "
         "budget is time and no number of trials.",
     )

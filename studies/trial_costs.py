@@ -187,4 +187,4 @@ def weighs_seconds(spec: StudySpec) -> bool:
     """Return whether the draws of a study weigh the seconds of trials."""
     if spec.is_external:
         return False
-    return cost_awareness.weighs_seconds(spec.sampler, spec.budget, spec.space, len(spec.models), spec.semantics)
+    return cost_awareness.weighs_seconds(spec.sampler, spec.budget, spec.space, len(spec.models))

@@ -42,7 +42,7 @@ def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
     files = {
         f"luthier/{path.relative_to(ROOT)}"
         for package in PACKAGES
-        for pattern in ("*.py", "*.html", "*.svg", "*.js", "static/*")
+        for pattern in ("*.py", "*.html", "*.json", "*.svg", "*.js", "static/*")
         for path in (ROOT / package).rglob(pattern)
         if path.is_file()
     }

@@ -22,7 +22,7 @@ def essence(served: Served, name: str) -> list[Any]:
 
 @pytest.mark.timeout(240)
 def test_the_same_seed_gives_the_same_study_by_run_and_by_rest(serve: Serve, tiny: Path, tmp_path: Path) -> None:
-    pruned = spec(tiny, "same", pruner={"name": "median", "startup_trials": 2}, budget={"trials": 6})
+    pruned = spec(tiny, "same", pruner={"name": "median", "startup_trials": 3}, budget={"trials": 7})
     first = run(tmp_path / "first", tiny, pruned)
     looked = serve("first", LUTHIER_FLEET="none")
     by_run = essence(looked, "same")

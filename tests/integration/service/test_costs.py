@@ -5,7 +5,7 @@ from typing import Any
 from luthier.studies.search.cost_aware import SECONDS
 from tests.support.harness import Running, ScriptedWorker
 
-BUDGET = {"budget": {"gpu_seconds": 500.0}, "sampler": {"portfolio": False}}
+BUDGET = {"budget": {"gpu_seconds": 500.0}, "sampler": {"cost_aware": "auto"}}
 OWN = {"learning_rate": 1e-4, "batch_size": 8, "epochs": 1, "freeze_depth": 0}
 
 

@@ -12,7 +12,7 @@ from luthier.studies.spec import parse_spec
 from tests.support.harness import INSPECTION, Running, ScriptedWorker, paths, running, spec
 from tests.support.killed_request import exit_code
 
-BUDGET = {"trials": 10}
+BUDGET, ASKED = {"trials": 10}, {"portfolio": True}
 KILLS = 2
 WIDE = {**spec()["space"], "epochs": {"low": 1, "high": 10}, "warmup_ratio": {"low": 0.0, "high": 0.2}}
 
@@ -28,17 +28,18 @@ def known(house: Running, name: str) -> list[Params]:
 @pytest.mark.both_databases
 def test_it_comes_after_the_baseline_the_warm_start_and_what_users_add(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 3}, parallel=1)
-    house.started(worker, "s2", budget=BUDGET, parallel=1, space=WIDE, warm_start={"study": "s1", "top": 2})
+    warm = {"study": "s1", "top": 2}
+    house.started(worker, "s2", budget=BUDGET, parallel=1, space=WIDE, sampler=ASKED, warm_start=warm)
     worker.train(worker.take())
     own = {"learning_rate": 7e-4, "batch_size": 8, "epochs": 2, "freeze_depth": 1, "warmup_ratio": 0.05}
     assert house.client.post("/v1/studies/s2/trials", json={"params": own}).status_code == 201
     worker.drain()
     worker.drain()
     study, trials = house.study("s2"), [trial["params"] for trial in house.trials("s2")]
-    warm = study["taken_over"]["params"]
+    moved = study["taken_over"]["params"]
     first = known(house, "s2")
-    assert trials[1 + warm] == own
-    assert trials[2 + warm : 2 + warm + len(first)] == first
+    assert trials[1 + moved] == own
+    assert trials[2 + moved : 2 + moved + len(first)] == first
     assert len(first) > 1
     assert (study["state"], len(trials)) == ("completed", 10)
     wrong = spec("s4", sampler={"name": "grid", "portfolio": True}, space={"epochs": [1, 2]})
@@ -49,7 +50,7 @@ def test_it_comes_after_the_baseline_the_warm_start_and_what_users_add(house: Ru
 @pytest.mark.full
 def test_a_service_that_is_killed_between_them_gives_the_same_study(database_url: str, tmp_path: Path) -> None:
     """Killed once Optuna has a trial whose row is not written yet: it is adopted, and the others follow it."""
-    home, changes = tmp_path / "home", {"budget": BUDGET, "parallel": 1, "space": WIDE}
+    home, changes = tmp_path / "home", {"budget": BUDGET, "parallel": 1, "space": WIDE, "sampler": ASKED}
     with running(home, database_url) as house:
         house.finished("whole", **changes)
         house.started(house.worker(), "s2", **changes)

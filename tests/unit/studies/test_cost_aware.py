@@ -16,7 +16,6 @@ from luthier.studies.search.cost_aware import SECONDS, left, price_of
 from luthier.studies.search.restoring import KnownTrial
 from luthier.studies.search.search import Search
 from luthier.studies.search.storage import Storage
-from luthier.studies.semantics import COST_WEIGHED
 from luthier.studies.spec import StudySpec, parse_spec
 from luthier.studies.trial_costs import weighs_seconds
 from tests.support.external import document as external_document
@@ -24,6 +23,7 @@ from tests.support.searches import GRID, Open, distinct, run, start, trials
 from tests.support.specs import SPACE, document, spec
 from tests.support.tiers import a_few
 
+AUTO = {"cost_aware": "auto"}
 AWARE = {"sampler": {"cost_aware": True}, "budget": {"gpu_seconds": 400.0}}
 
 
@@ -54,20 +54,21 @@ def newest(**changes: Any) -> StudySpec:
 @pytest.mark.parametrize(
     ("changes", "weighs"),
     [
-        ({"budget": {"gpu_seconds": 60.0}}, True),
-        ({"budget": {"wall_clock_seconds": 60.0}}, True),
-        ({"budget": {"trials": 30}}, False),
-        ({"budget": {"trials": 30, "gpu_seconds": 60.0}}, False),
-        ({"budget": {"gpu_seconds": 60.0}, "sampler": {"name": "qmc"}}, False),
-        ({"budget": {"gpu_seconds": 60.0}, "sampler": {"cost_aware": False}}, False),
+        ({"budget": {"gpu_seconds": 60.0}}, False),
+        ({"budget": {"gpu_seconds": 60.0}, "sampler": AUTO}, True),
+        ({"budget": {"wall_clock_seconds": 60.0}, "sampler": AUTO}, True),
+        ({"budget": {"trials": 30}, "sampler": AUTO}, False),
+        ({"budget": {"trials": 30, "gpu_seconds": 60.0}, "sampler": AUTO}, False),
+        ({"budget": {"gpu_seconds": 60.0}, "sampler": {"name": "qmc", **AUTO}}, False),
         ({"budget": {"trials": 30}, "sampler": {"cost_aware": True}}, True),
-        ({"budget": {"gpu_seconds": 60.0}, "space": {"learning_rate": [1e-4, 1e-3], "epochs": 2}}, False),
+        (
+            {"budget": {"gpu_seconds": 60.0}, "space": {"learning_rate": [1e-4, 1e-3], "epochs": 2}, "sampler": AUTO},
+            False,
+        ),
     ],
 )
 def test_auto_is_on_where_the_budget_is_time_and_the_sampler_can(changes: dict[str, Any], weighs: bool) -> None:
     assert weighs_seconds(newest(**changes)) is weighs
-    older = StudySpec.model_validate(document() | changes).with_semantics(COST_WEIGHED - 1)
-    assert weighs_seconds(older) is (changes.get("sampler", {}).get("cost_aware") is True)
 
 
 def test_an_external_study_never_does() -> None:
@@ -91,7 +92,7 @@ def test_a_space_in_which_all_trials_take_the_same_time_is_refused() -> None:
 
 def test_a_spec_that_does_not_say_it_is_written_as_before() -> None:
     assert "cost_aware" not in spec().model_dump(mode="json")["sampler"]
-    assert spec(sampler={"cost_aware": False}).model_dump(mode="json")["sampler"]["cost_aware"] is False
+    assert spec(sampler=AUTO).model_dump(mode="json")["sampler"]["cost_aware"] == "auto"
 
 
 @pytest.mark.parametrize("seed", a_few(1, [0, 1, 2]))

@@ -23,6 +23,7 @@ from tests.support.scripted_worker import INSPECTION
 from tests.support.specs import SPACE, document
 
 LISTS = json.loads(FILE.read_text())["tasks"]
+ASKED = {"portfolio": True}
 WARM = {"study": "s0", "top": 3, "trials": [{"params": {"learning_rate": rate}} for rate in (1e-4, 2e-4, 3e-4)]}
 
 
@@ -56,27 +57,18 @@ def _others(value: Any) -> list[Any]:
     return [value * 2] if isinstance(value, int | float) and value else []
 
 
-def test_it_runs_where_it_can_pay() -> None:
-    whole = length()
+def test_it_runs_where_a_spec_asks_for_it() -> None:
+    whole = length(sampler=ASKED)
     assert whole == min(5, len(LISTS["text-classification"][-1]["configurations"])) > 0
-    assert length(budget={"trials": 10}) == whole
-    assert length(budget={"trials": 9}) == 0, "too few"
-    assert length(budget={"wall_clock_seconds": 60}) == whole
-    assert length(budget={"trials": 9}, sampler={"name": "tpe", "portfolio": True}) == min(4, whole)
-    assert length(budget={"trials": 3}, sampler={"name": "tpe", "portfolio": True}) == 1
-    assert length(budget={"trials": 1}, sampler={"name": "tpe", "portfolio": True}) == 0
-    assert length(sampler={"name": "tpe", "portfolio": False}) == 0
-    for name, count in (("gp", whole), ("cmaes", whole), ("random", 0), ("qmc", 0)):
-        assert length(sampler={"name": name}) == count
-    assert length(sampler={"name": "random", "portfolio": True}) == whole
-    believed = {**SPACE, "epochs": {"low": 1, "high": 5, "prior": 2}}
-    assert length(space=believed) == 0, "what its user believes comes first"
-    assert length(space=believed, sampler={"portfolio": True}) == whole
-    assert length(budget={"trials": 10}, warm_start=WARM) == min(2, whole), "half of the trials are the search's own"
-    assert length(task="token-classification", dataset={"source": "tags.jsonl"}) == 0, "no list yet"
-    assert length(semantics=PORTFOLIO_FIRST - 1) == 0, "studies that exist go on as they began"
-    extended = read(budget={"trials": 30})
-    assert known_good(extended, INSPECTION, Budget(trials=8)) == []
+    assert length() == length(sampler={"portfolio": False}) == 0
+    assert length(sampler=ASKED, budget={"trials": 9}) == min(4, whole), "half of the trials are the search's own"
+    assert length(sampler=ASKED, budget={"trials": 3}) == 1
+    assert length(sampler=ASKED, budget={"trials": 1}) == 0
+    assert length(sampler=ASKED, budget={"wall_clock_seconds": 60}) == whole
+    assert length(sampler=ASKED | {"name": "random"}) == whole
+    assert length(sampler=ASKED, budget={"trials": 10}, warm_start=WARM) == min(2, whole)
+    extended = read(budget={"trials": 30}, sampler=ASKED)
+    assert len(known_good(extended, INSPECTION, Budget(trials=2))) == 1, "it goes by the first budget"
     assert known_good(extended, INSPECTION, Budget(trials=12)) == known_good(extended, INSPECTION)
 
 
@@ -97,7 +89,7 @@ def test_one_that_cannot_be_is_refused_at_its_path(changes: dict[str, Any], mess
 
 
 def test_it_comes_after_the_baseline_each_once_and_then_the_sampler_draws() -> None:
-    spec = read(space={**SPACE, "batch_size": [8, 32]})
+    spec = read(space={**SPACE, "batch_size": [8, 32]}, sampler=ASKED)
     first = known_good(spec, INSPECTION)
     space = spec.resolved_space(INSPECTION)
     assert all(params == space.clip(params) for params in first)
