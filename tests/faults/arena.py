@@ -8,7 +8,7 @@ import itertools
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,14 @@ class Arena:
         self.cancelled.add(name)
         self.send("POST", f"/v1/studies/{name}/cancel")
 
-    def told_of_cancelled(self) -> None:
-        """Return once Optuna knows the end of each of our trials of the cancelled studies."""
-        names = ", ".join(f"'{name}'" for name in self.cancelled)
+    def told_of_ends(self, studies: Iterable[str]) -> None:
+        """Return once Optuna knows the end of each of our trials of studies that have ended.
+
+        Trials that wait or are cancelled come to their end with their study, and Optuna is told of it afterwards.
+        """
+        names = ", ".join(f"'{name}'" for name in studies)
+        if not names:
+            return
         ours = "SELECT name, number FROM luthier_assignment JOIN luthier_study ON luthier_study.id = study_id"
         running = (
             "SELECT 1 FROM trials JOIN studies ON trials.study_id = studies.study_id "

@@ -21,6 +21,8 @@ LEFT_SECONDS = 5.0  # in which the last processes end
 def run_to_the_end(arena: Arena) -> None:
     """Wait for the end of every study, end everything, and look at every invariant."""
     late = wait(arena)
+    if not late:
+        arena.told_of_ends(arena.studies)
     arena.close()
     arena.violations += invariants.violations(gathered(arena, late))
 

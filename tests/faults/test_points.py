@@ -35,7 +35,7 @@ def test_a_service_dies_at_every_point(templates: Templates, tmp_path: Path) -> 
                 arena.busy()
             arena.answered()
             if point.act == "cancel":
-                arena.told_of_cancelled()
+                arena.told_of_ends(arena.cancelled)
             assert service.deaths[-1:] == [-9], point.name
             service.deaths.clear()
         run_to_the_end(arena)

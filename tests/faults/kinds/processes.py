@@ -77,7 +77,7 @@ def kill_at(arena: Arena, point: points.Point) -> None:
         until(lambda: arena.deaths() > deaths, PATIENCE_SECONDS, 0.01)
         arena.answered()
         if point.act == "cancel":
-            arena.told_of_cancelled()
+            arena.told_of_ends(arena.cancelled)
 
 
 def _fault_at(point: points.Point) -> None:
