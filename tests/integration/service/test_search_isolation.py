@@ -141,7 +141,8 @@ def test_what_always_fails_ends_the_study_and_its_winner_is_measured(
     first = worker.take()
     assert first.study == "sick"
     worker.train(first)
-    running = worker.take()
+    while (running := worker.take()).study != "sick":
+        worker.work(running)
     worker.train(running, steps=1)
     poison("ask", lambda: ValueError("The value 0.5 is not contained"))
     worker.drain()
