@@ -1,8 +1,8 @@
 """The time that a study's next trial is expected to take; limits on GPU seconds and fair shares count with it.
 
 Claims call it, and whoever tells how long a study waits. In this order: the longest of the latest trials of the study;
-what the cost model (`studies/trial_costs.py`) makes of the inspection's estimate; the limit on a trial's time. Never
-more than that limit.
+the inspection's estimate, by epochs; the limit on a trial's time. Never more than that limit. What the cost model
+(`studies/trial_costs.py`) says of a cheaper configuration is a guess, and a reservation must not be too small.
 """
 
 from functools import cache
@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from luthier.service.storage.believable import busy_seconds
 from luthier.service.storage.tables import AssignmentRow, StudyRow
+from luthier.studies.hyperparameters import complete
 from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.results import Inspection
-from luthier.studies.trial_costs import costs_before
 
 LATEST_TRIALS = 50  # of a study
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -61,11 +61,13 @@ def _latest() -> Select[float]:
 
 
 def _estimated(study: StudyRow, params: dict[str, Any] | None) -> float | None:
-    """Return what the cost model expects before any trial has ended: by the inspection's estimate alone."""
-    inspection = study.inspection
-    if not isinstance(inspection, Inspection) or inspection.estimates is None or study.external:
+    """Return the inspection's estimate, which is of the baseline, for the epochs of a trial."""
+    estimates = study.inspection.estimates if isinstance(study.inspection, Inspection) else None
+    if estimates is None or study.external:
         return None
-    costs = costs_before(study.spec, study.spec.resolved_space(inspection), inspection)
+    baseline = complete({}, study.spec.task_info.baseline)
     if params is None:
-        return costs.at_baseline(study.spec.max_steps / study.spec.evaluations_per_epoch)
-    return costs.seconds(params)
+        epochs = study.spec.max_steps / study.spec.evaluations_per_epoch
+    else:
+        epochs = float(complete(params, study.spec.task_info.baseline)["epochs"])
+    return estimates.seconds_per_trial * max(epochs, 1.0) / max(float(baseline["epochs"]), 1.0)
