@@ -78,7 +78,7 @@ def test_specs_are_alike_whatever_the_service_wrote_into_one() -> None:
 
 def test_a_plan_lists_what_runs_first_and_what_is_dropped() -> None:
     trials = [{"trial": i, "params": {"learning_rate": rate}} for i, rate in ((7, 1e-4), (2, 5e-1), (3, 1e-4))]
-    spec = read(warm_start={**WARM, "trials": trials}, budget={"trials": 20})
+    spec = read(warm_start={**WARM, "trials": trials}, budget={"trials": 20}, sampler={"portfolio": True})
     first = first_trials(spec, INSPECTION)
     run = [trial for trial in first if trial.number is not None]
     assert [trial.number for trial in run] == list(range(len(run)))
