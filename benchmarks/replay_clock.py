@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from curve_files import Curve
 from replay_table import Case, Trace
 
-CONTINUE = "continue"
+CONTINUE, PAUSE = "continue", "pause"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def _evaluated(side: Side, job: Job, now: float, case: Case, trace: Trace) -> st
     trace.add(now * case.workers, value, job.curve.test[job.step - 1])
     decision = side.report(job, value, now)
     is_last = job.step == len(job.curve.validation)
-    return "complete" if is_last and decision == CONTINUE else decision
+    return "complete" if is_last and decision in (CONTINUE, PAUSE) else decision  # a shorter curve than its epochs ends
 
 
 def _next_seconds(job: Job, case: Case) -> float:

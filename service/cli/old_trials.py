@@ -16,17 +16,7 @@ def with_import(text: str, file: Path) -> str | dict[str, Any]:
     Raises:
         CommandError: the spec names other old trials.
     """
-    from luthier.studies.documents import load_document
-
-    try:
-        document = load_document(text)
-    except ValueError:
-        return text
-    if not isinstance(document, dict):
-        return text
-    if "from" in document:
-        raise CommandError(USAGE, "--import: the spec has a key `from` already; keep one of the two.")
-    return {**document, "from": {"file": str(file)}}
+    return _with(text, "--import", "from", {"file": str(file)})
 
 
 def with_warm_start(text: str, study: str) -> str | dict[str, Any]:
@@ -39,6 +29,11 @@ def with_warm_start(text: str, study: str) -> str | dict[str, Any]:
     Raises:
         CommandError: the spec has a warm start.
     """
+    return _with(text, "--warm-start", "warm_start", {"study": study})
+
+
+def _with(text: str, option: str, key: str, value: dict[str, str]) -> str | dict[str, Any]:
+    """Return a spec with a key that an option stands for. Raises CommandError where it has that key."""
     from luthier.studies.documents import load_document
 
     try:
@@ -47,6 +42,6 @@ def with_warm_start(text: str, study: str) -> str | dict[str, Any]:
         return text
     if not isinstance(document, dict):
         return text
-    if "warm_start" in document:
-        raise CommandError(USAGE, "--warm-start: the spec has a key `warm_start` already; keep one of the two.")
-    return {**document, "warm_start": {"study": study}}
+    if key in document:
+        raise CommandError(USAGE, f"{option}: the spec has a key `{key}` already; keep one of the two.")
+    return {**document, key: value}

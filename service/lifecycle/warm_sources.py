@@ -5,17 +5,13 @@ spec alone says what runs first: the other study may go on, be extended or be de
 """
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from luthier.service.errors import Invalid, NotFound
-from luthier.service.lifecycle import study_rows
+from luthier.service.lifecycle import confirmation, study_rows
 from luthier.service.schemas import Fault
-from luthier.service.storage.believable import is_score
-from luthier.service.storage.tables import AssignmentRow, StudyRow
 from luthier.studies.best_of_study import BestTrial
 from luthier.studies.old_trials import OldTrial, Predecessor
-from luthier.studies.protocol import AssignmentKind, TrialState
 from luthier.studies.results import Inspection
 from luthier.studies.spec import StudySpec
 from luthier.studies.translation import best_trials, shares_nothing
@@ -66,7 +62,8 @@ def _best(session: Session, spec: StudySpec, name: str, inside: tuple[str, ...])
         theirs = ", ".join(source.space.free()) or "nothing"
         text = f"{name} searched {theirs}, and this space has none of that as a range or choices"
         raise refused(f"{text}, so that its configurations would all be the baseline: leave warm_start out")
-    old = _complete_trials(session, study)
+    best = confirmation.best_trials(session, study, READ)
+    old = [OldTrial(number=row.number, params=row.params, value=row.value) for row in best]
     if not old:
         raise refused(f"{name} has no complete trial yet: wait for its first one, or leave warm_start out")
     predecessor = Predecessor(study=name, id=study.id, spec=source, inspection=study.inspection, test_looks=0)
@@ -74,17 +71,3 @@ def _best(session: Session, spec: StudySpec, name: str, inside: tuple[str, ...])
         return best_trials(spec, predecessor, old)
     except ValidationError:
         raise refused(f"{name} was stored by another version, whose space means nothing here: leave it out") from None
-
-
-def _complete_trials(session: Session, study: StudyRow) -> list[OldTrial]:
-    """Return the complete trials of a study, best first; of equals the earlier first."""
-    value = AssignmentRow.value.desc() if study.spec.maximize else AssignmentRow.value.asc()
-    statement = select(AssignmentRow).where(
-        AssignmentRow.study_id == study.id,
-        AssignmentRow.kind == AssignmentKind.TRAIN,
-        AssignmentRow.state == TrialState.COMPLETE,
-        is_score(AssignmentRow.value),
-        ~AssignmentRow.deleted,
-    )
-    rows = session.scalars(statement.order_by(value, AssignmentRow.number).limit(READ))
-    return [OldTrial(number=row.number, params=row.params, value=row.value) for row in rows]
