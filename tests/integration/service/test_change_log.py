@@ -31,6 +31,7 @@ def ids(log: ChangeLog) -> list[int]:
         return [row.id for row in log.read(session, 0, log.settled, 99)]
 
 
+@pytest.mark.full
 def test_nothing_is_read_beyond_what_may_still_appear(database: Database) -> None:
     log = ChangeLog(database)
     with Session(database.engine) as slow, Session(database.engine) as quick:

@@ -49,6 +49,7 @@ def test_trials_in_a_row_without_a_better_score_end_a_study(house: Running, work
     assert study["counts"]["cancelled"] == 0
 
 
+@pytest.mark.full
 def test_a_loss_is_better_below_and_running_trials_finish(house: Running, worker: ScriptedWorker) -> None:
     """They are counted in the order in which they ended; one that was running may still win."""
     objective = {"metric": "loss"}
@@ -178,6 +179,7 @@ def test_the_expected_gain_is_shown_and_ends_a_study(house: Running, worker: Scr
     assert study["message"] == "The rest of the budget is expected to gain 0.0297, less than 0.03."
 
 
+@pytest.mark.full
 def test_a_study_that_would_gain_little_is_extended(house: Running, worker: ScriptedWorker) -> None:
     """By a smaller gain, a budget that lets it expect more, or without such a limit."""
     house.started(worker, budget={"trials": 13, "expected_gain": 0.03}, parallel=1)

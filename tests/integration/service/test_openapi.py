@@ -78,6 +78,7 @@ def test_every_get_answers_as_described(full: Running, document: dict[str, Any])
     assert seen >= 15
 
 
+@pytest.mark.full
 def test_every_message_of_a_trainer_of_ones_own_is_answered_as_described(
     full: Running, document: dict[str, Any]
 ) -> None:

@@ -25,6 +25,7 @@ def known(house: Running, name: str) -> list[Params]:
     return [params for i, params in enumerate(found) if params not in [baseline, *found[:i]]]
 
 
+@pytest.mark.full
 @pytest.mark.both_databases
 def test_it_comes_after_the_baseline_the_warm_start_and_what_users_add(house: Running, worker: ScriptedWorker) -> None:
     house.finished(budget={"trials": 3}, parallel=1)

@@ -143,6 +143,7 @@ def compact_of(assign: Assign) -> CompactEmbedding | None:
     return compact_embeddings(model, [opened.encoded("train", 64)], work.params)
 
 
+@pytest.mark.full
 def test_a_file_for_a_resume_is_written_once_it_is_worth_its_time(
     assign: Assign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

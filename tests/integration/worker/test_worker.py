@@ -227,6 +227,7 @@ def test_failures_are_named(service: Service, start: Starts) -> None:
     assert "lease-" not in process.text()
 
 
+@pytest.mark.full
 def test_a_trial_that_takes_too_long_is_ended(service: Service, start: Starts) -> None:
     limit = {"trials": 1, "trial_seconds": 0.5}
     service.assign(1, shared=True, params={"act": "hang"}, spec={"budget": limit})

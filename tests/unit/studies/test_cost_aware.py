@@ -105,6 +105,7 @@ def test_the_first_trials_are_cheap_and_different(sqlite: Storage, seed: int) ->
     assert len(distinct([*first])) == 3
 
 
+@pytest.mark.full
 def test_a_draw_depends_on_the_trials_before_it_their_seconds_too(
     sqlite: Storage, sqlite_url: str, open_again: Open
 ) -> None:
