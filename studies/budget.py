@@ -1,8 +1,10 @@
 """What a study may spend: the limits of its search, a trial's share of a machine, and repetitions of the best."""
 
-from pydantic import Field, FiniteFloat
+from typing import Self
 
-from luthier.studies.documents import Document, Path
+from pydantic import Field, FiniteFloat, model_validator
+
+from luthier.studies.documents import Document, Path, refuse
 from luthier.studies.expected_gain import LEAST_TRIALS
 
 
@@ -100,3 +102,10 @@ class Confirm(Document):
         exclude_if=lambda on: not on,
         description="The winner's weights are the mean of its repetitions', where that is better on validation.",
     )
+
+    @model_validator(mode="after")
+    def _has_members(self) -> Self:
+        if self.average and self.seeds == 1:
+            text = "has nothing to average: one seed gives one model; raise confirm.seeds, or leave average out"
+            raise refuse("confirm", (("average",), text))
+        return self

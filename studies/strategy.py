@@ -5,7 +5,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from luthier.studies.documents import Document, Path, refuse
 from luthier.studies.space import Space
@@ -66,6 +66,13 @@ class Sampler(Document):
         description="Weigh the seconds of trials, the less the more of the budget is spent (tpe). auto: where the "
         "budget is time and no number of trials.",
     )
+
+    @field_validator("cost_aware", mode="before")
+    @classmethod
+    def _is_choice(cls, value: object) -> object:
+        if not isinstance(value, bool) and value != "auto":
+            raise ValueError("must be true, false or auto")
+        return value
 
     @model_validator(mode="after")
     def _options(self) -> Self:
